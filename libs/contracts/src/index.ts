@@ -1,0 +1,11 @@
+export * as rpcDetails from "./gen/google/rpc/error_details_pb.ts";
+export * as rpcStatus from "./gen/google/rpc/status_pb.ts";
+export * as health from "./gen/grpc/health/v1/health_pb.ts";
+export * as reflectionV1 from "./gen/grpc/reflection/v1/reflection_pb.ts";
+export * as reflectionV1Alpha from "./gen/grpc/reflection/v1alpha/reflection_pb.ts";
+export * as inference from "./gen/inference/inference_pb.ts";
+export * as feature from "./gen/weft/feature/v1/feature_pb.ts";
+export * as gateway from "./gen/weft/gateway/v1/gateway_pb.ts";
+export * as monitoring from "./gen/weft/monitoring/v1/monitoring_pb.ts";
+export * as registry from "./gen/weft/registry/v1/registry_pb.ts";
+export * as retrieval from "./gen/weft/retrieval/v1/retrieval_pb.ts";

@@ -1,0 +1,305 @@
+import type { DurationText } from "./duration.ts";
+import { callSite, type Site } from "./site.ts";
+
+/** Type of an entity key. int64 keys are `bigint` in code and never lose a bit. */
+export type KeyType = "string" | "int64";
+
+/** Type of a field or feature. `vector` holds float32 elements; `keys` is a list of entity keys, int64 or string. */
+export type ValueType =
+  | "float32"
+  | "float64"
+  | "int64"
+  | "bool"
+  | "string"
+  | "bytes"
+  | { readonly vector: number }
+  | { readonly keys: KeyType };
+
+/** A value in TypeScript: number for floats, bigint for int64, null where absent. */
+export type Value = number | bigint | boolean | string | Uint8Array | Float32Array | readonly (bigint | string)[] | null;
+
+/** `view:feature`, `transform:output`, or `request:field`. */
+export type FeatureReference = string;
+
+interface Definition<Kind extends string> {
+  readonly kind: Kind;
+  readonly name: string;
+  /** Where the definition stands in the user's file; never part of a digest. */
+  readonly at: Site;
+}
+
+/** A thing that features describe, such as a card, a user or an item. */
+export interface Entity extends Definition<"entity"> {
+  readonly key: KeyType;
+  readonly description?: string;
+}
+
+/** Rows of facts with an event time: a CSV or Parquet file of the offline store, and what is pushed under its name. */
+export interface Source extends Definition<"source"> {
+  /** File name inside the scenario's folder of the offline store, ending in .csv or .parquet. */
+  readonly file: string;
+  /** Field with the event time: int64 microseconds since 1970. */
+  readonly eventTime: string;
+  /** Field with the time at which the row became known, int64 microseconds; absent: the event time. */
+  readonly createdTime?: string;
+  /** Every other field with its type. */
+  readonly fields: Readonly<Record<string, ValueType>>;
+  readonly description?: string;
+}
+
+/** A feature that is the newest row's field. */
+export interface FieldFeature {
+  readonly type: ValueType;
+  /** Field of the source; default: the feature's own name. */
+  readonly field?: string;
+  /** Stands in where there is no value, if the view's ladder has "default". */
+  readonly default?: number | bigint | boolean | string;
+}
+
+/**
+ * Function of a window aggregate. `count` needs no field. `last`: value of the newest event. `distinct`: exact number
+ * of different values. `recent`: the newest different values of a key field, newest first (type keys). `top`: the most
+ * frequent values of a key field, most frequent first, ties by smaller value (type keys). On an empty window count,
+ * sum and distinct are 0, recent and top are empty lists, and the others are absent (null). std is the population's.
+ */
+export type AggregateFunction = "count" | "sum" | "mean" | "min" | "max" | "std" | "last" | "distinct" | "recent" | "top";
+
+/** One function over one field in several windows; makes a feature a window, named `<name>_<window>`. */
+export interface Aggregate {
+  readonly function: AggregateFunction;
+  /** Field of the source; none for count. */
+  readonly field?: string;
+  readonly windows: readonly DurationText[];
+  /** Counts only events whose field equals this value. */
+  readonly where?: { readonly field: string; readonly equals: number | bigint | boolean | string };
+  /** Greatest number of values for recent and top, 1 to 10,000; default 100. */
+  readonly limit?: number;
+  /** Alignment of the window's left edge; default by the rule of slides. */
+  readonly slide?: DurationText;
+  /** Stands in where the function has no value, if the view's ladder has "default". */
+  readonly default?: number;
+}
+
+/** What a read may fall back to, in this order, before the value is omitted. */
+export type LadderStep = "stale" | "default";
+
+/** Features of one entity (or of several together, or of none) from one source. Has `features` or `aggregates`. */
+export interface FeatureView extends Definition<"view"> {
+  /** Entities whose keys identify a row, with the source field that holds each key. Empty: one row for all. */
+  readonly entities: readonly { readonly entity: Entity; readonly field: string }[];
+  readonly source: Source;
+  /** Greatest age of a value; "0s" = no limit. Window views have none: their windows bound the age. */
+  readonly ttl: DurationText;
+  readonly features: Readonly<Record<string, FieldFeature>>;
+  readonly aggregates: Readonly<Record<string, Aggregate>>;
+  readonly ladder: readonly LadderStep[];
+  readonly owner?: string;
+  readonly description?: string;
+}
+
+/** An on-demand transform: a pure function of features and request fields, run by the same code online and offline. */
+export interface Transform extends Definition<"transform"> {
+  /** Local name → reference. */
+  readonly inputs: Readonly<Record<string, FeatureReference>>;
+  readonly outputs: Readonly<Record<string, "float32" | "float64" | "int64" | "bool" | "string">>;
+  /** Reads inputs by local name (null where absent); answers every output (null where absent). */
+  readonly compute: (inputs: Readonly<Record<string, never>>) => Record<string, Value>;
+  readonly description?: string;
+}
+
+/** Labelled events to train on: a spine that features are joined to, as they were known at each row's event time. */
+export interface TrainingSet extends Definition<"training-set"> {
+  /** Rows with entity keys, event time, request fields and the label. */
+  readonly source: Source;
+  /** Entity name → field of the source that holds its key. */
+  readonly entities: Readonly<Record<string, string>>;
+  /** Field with the label. */
+  readonly label: string;
+  /** Field with the time at which the label was known, int64 microseconds; absent: known at the event. */
+  readonly labelTime?: string;
+  /** Further fields of the source to carry into the file under their own names, such as a group id or a weight. */
+  readonly extra?: readonly string[];
+  /** Share of the rows, by time and from the end, that training never sees; 0 to 0.5. */
+  readonly testShare: number;
+}
+
+/** A condition that a metric of `metrics.json` must meet before the model is registered. */
+export interface Gate {
+  readonly metric: string;
+  readonly atLeast?: number;
+  readonly atMost?: number;
+}
+
+/** A model: its inputs by feature reference, how it is trained and what it must reach. Its name is also the feature service that reads its inputs. */
+export interface Model extends Definition<"model"> {
+  /** Column order of the input tensor float32[rows, features]. */
+  readonly features: readonly FeatureReference[];
+  readonly trainingSet: TrainingSet;
+  /** Module under `training/` and its parameters. */
+  readonly trainer: { readonly name: string; readonly parameters: Readonly<Record<string, unknown>> };
+  readonly gates: readonly Gate[];
+  /** Output tensor that pipelines read: float32[rows], float32[rows, 1], or float32[rows, dimension] for an embedding. */
+  readonly output: string;
+}
+
+/** An index of item embeddings, filled by running a model over every item. */
+export interface Index extends Definition<"index"> {
+  readonly item: Entity;
+  /** View that lists the items. */
+  readonly catalog: FeatureView;
+  /** Model that embeds an item. */
+  readonly model: Model;
+  readonly metric: "inner_product" | "cosine";
+  /** Features of an item that filters can use. */
+  readonly attributes: readonly FeatureReference[];
+}
+
+/** What a rules fallback answers. */
+export interface RuleResult {
+  /** 0 to 1. */
+  readonly score: number;
+  readonly reasons: readonly string[];
+}
+
+/** A stage's share of the time and what answers when it fails. */
+export interface StageOptions {
+  /** Greatest time the stage may take, in milliseconds; less when the request's deadline leaves less. */
+  readonly budgetMs: number;
+}
+
+/** A pipeline that answers `Score`. Stages: features → scoring → decision. */
+export interface ScorePipeline extends Definition<"score-pipeline"> {
+  readonly type: "score";
+  /** Deadline of a request that brings none. */
+  readonly deadlineMs: number;
+  readonly entities: readonly Entity[];
+  readonly stages: {
+    readonly features: StageOptions;
+    readonly scoring: StageOptions & { readonly model: Model };
+  };
+  /** Models that score every request after the answer is sent; logged, never answered. */
+  readonly shadows: readonly Model[];
+  /** Decisions from the greatest threshold down; the last has atLeast 0. */
+  readonly decisions: readonly { readonly decision: string; readonly atLeast: number }[];
+  /** Names why, most important first, from the model's features by reference. */
+  readonly reasons?: (features: Readonly<Record<FeatureReference, number | null>>, score: number) => readonly string[];
+  /** Answers from the request fields alone when features or scoring fail. */
+  readonly fallback: { readonly name: string; readonly rules: (request: Readonly<Record<string, Value>>) => RuleResult };
+}
+
+/** One source of candidates. */
+export interface CandidateSource {
+  readonly name: string;
+  readonly index: Index;
+  /** Model that embeds the user. */
+  readonly queryModel: Model;
+  /** Candidates to retrieve, 1 to 10,000. */
+  readonly count: number;
+}
+
+/** A pipeline that answers `Recommend`. Stages: retrieval → filtering → scoring → ordering. */
+export interface RecommendPipeline extends Definition<"recommend-pipeline"> {
+  readonly type: "recommend";
+  readonly deadlineMs: number;
+  readonly user: Entity;
+  readonly item: Entity;
+  readonly stages: {
+    readonly retrieval: StageOptions & { readonly sources: readonly CandidateSource[] };
+    /** Drops candidates whose key is in this list feature of the user. */
+    readonly filtering: StageOptions & { readonly seen?: FeatureReference };
+    readonly scoring: StageOptions & { readonly model: Model };
+    /** Item features to show with each answer. */
+    readonly ordering: { readonly display: readonly FeatureReference[] };
+  };
+  /** List feature of a view without entities, best first; refreshed in the background, answers when retrieval or scoring fails. */
+  readonly fallback: { readonly name: string; readonly list: FeatureReference; readonly refreshMs: number };
+}
+
+export type Pipeline = ScorePipeline | RecommendPipeline;
+
+/** Requests that a service answers before it says it is ready, and examples for a person to paste. */
+export interface Example {
+  /** Entity name → key. */
+  readonly entities: Readonly<Record<string, string | bigint>>;
+  readonly request?: Readonly<Record<string, Value>>;
+  /** Microseconds since 1970. */
+  readonly eventTimeUs: bigint;
+}
+
+/** Everything a scenario is made of. */
+export interface Scenario extends Definition<"scenario"> {
+  readonly description: string;
+  /** True where the data is simulated; said wherever it shows. */
+  readonly simulated: boolean;
+  /** Request fields by name: what a caller brings with the request. */
+  readonly request: Readonly<Record<string, ValueType>>;
+  readonly views: readonly FeatureView[];
+  readonly transforms: readonly Transform[];
+  readonly models: readonly Model[];
+  readonly indexes: readonly Index[];
+  readonly pipeline: Pipeline;
+  /** Module under `training/` that reports on the whole pipeline after its models are trained. */
+  readonly evaluation?: { readonly name: string; readonly parameters: Readonly<Record<string, unknown>> };
+  /** 1 to 100. */
+  readonly examples: readonly Example[];
+}
+
+type Input<D extends Definition<string>, Defaults extends keyof D = never> = Omit<D, "kind" | "at" | Defaults> &
+  Partial<Pick<D, Defaults>>;
+
+/** Defines an entity. */
+export function defineEntity(input: Input<Entity>): Entity {
+  return { kind: "entity", at: callSite(defineEntity), ...input };
+}
+
+/** Defines a source of rows. */
+export function defineSource(input: Input<Source>): Source {
+  return { kind: "source", at: callSite(defineSource), ...input };
+}
+
+/** Defines a feature view. */
+export function defineFeatureView(input: Input<FeatureView, "ttl" | "features" | "aggregates" | "ladder">): FeatureView {
+  return { kind: "view", at: callSite(defineFeatureView), ttl: "0s", features: {}, aggregates: {}, ladder: [], ...input };
+}
+
+/** Defines an on-demand transform. Inputs and outputs are typed by the caller's own function. */
+export function defineTransform<I extends Record<string, Value>>(
+  input: Omit<Input<Transform>, "compute" | "inputs"> & {
+    readonly inputs: { readonly [K in keyof I]: FeatureReference };
+    readonly compute: (inputs: { readonly [K in keyof I]: I[K] | null }) => Record<string, Value>;
+  },
+): Transform {
+  return { kind: "transform", at: callSite(defineTransform), ...input } as unknown as Transform;
+}
+
+/** Defines a training set. */
+export function defineTrainingSet(input: Input<TrainingSet>): TrainingSet {
+  return { kind: "training-set", at: callSite(defineTrainingSet), ...input };
+}
+
+/** Defines a model. */
+export function defineModel(input: Input<Model, "gates">): Model {
+  return { kind: "model", at: callSite(defineModel), gates: [], ...input };
+}
+
+/** Defines an index. */
+export function defineIndex(input: Input<Index, "attributes">): Index {
+  return { kind: "index", at: callSite(defineIndex), attributes: [], ...input };
+}
+
+/** Defines the pipeline of a scenario that answers `Score`. */
+export function defineScorePipeline(input: Omit<Input<ScorePipeline, "shadows">, "type">): ScorePipeline {
+  return { kind: "score-pipeline", type: "score", at: callSite(defineScorePipeline), shadows: [], ...input };
+}
+
+/** Defines the pipeline of a scenario that answers `Recommend`. */
+export function defineRecommendPipeline(input: Omit<Input<RecommendPipeline>, "type">): RecommendPipeline {
+  return { kind: "recommend-pipeline", type: "recommend", at: callSite(defineRecommendPipeline), ...input };
+}
+
+/** Defines the scenario: the default export of a folder's `scenario.ts`. */
+export function defineScenario(
+  input: Input<Scenario, "simulated" | "request" | "transforms" | "indexes">,
+): Scenario {
+  return { kind: "scenario", at: callSite(defineScenario), simulated: false, request: {}, transforms: [], indexes: [], ...input };
+}
