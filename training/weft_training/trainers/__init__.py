@@ -1,0 +1,1 @@
+"""One module a trainer; each exposes `train(spec, out)`."""
