@@ -1,0 +1,3 @@
+from weft_training import determinism
+
+determinism.apply()
