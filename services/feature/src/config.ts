@@ -1,0 +1,47 @@
+import { defineConfig, integer, type SettingsOf, text } from "@weft/config";
+
+/** Settings of the feature service. */
+export const config = defineConfig("feature", {
+  offlineDirectory: text({
+    default: "",
+    doc: "Folder of the offline store, with one folder a scenario; empty: `offline` in the service's data folder.",
+  }),
+  rowsMax: integer({ default: 1_000, min: 1, max: 10_000, doc: "Rows in one read." }),
+  featuresMax: integer({ default: 2_000, min: 1, max: 10_000, doc: "Feature references in one read." }),
+  plansMax: integer({
+    default: 256,
+    min: 1,
+    max: 10_000,
+    doc: "Read plans kept for lists of references, a release; the oldest goes first.",
+  }),
+  pushRowsMax: integer({ default: 10_000, min: 1, max: 100_000, doc: "Rows in one push." }),
+  pushQueueRowsMax: integer({
+    default: 50_000,
+    min: 1,
+    max: 10_000_000,
+    doc: "Rows that may wait to be written; further pushes are refused with RESOURCE_EXHAUSTED.",
+  }),
+  valueBytesMax: integer({ default: 65_536, min: 64, max: 16_777_216, doc: "Size of one text, byte string or list." }),
+  futureToleranceMs: integer({
+    default: 300_000,
+    min: 0,
+    max: 86_400_000,
+    doc: "How far ahead of this machine's clock an event time may be, in milliseconds.",
+  }),
+  cacheEntriesMax: integer({
+    default: 200_000,
+    min: 0,
+    max: 100_000_000,
+    doc: "Values of the online store kept in memory; 0 keeps none.",
+  }),
+  storeSizeMaxMib: integer({
+    default: 65_536,
+    min: 16,
+    max: 16_777_216,
+    doc: "Address space that the online store may grow into, in MiB.",
+  }),
+  eventLogSizeMaxMib: integer({ default: 16_384, min: 1, max: 16_777_216, doc: "Size of the event log, in MiB." }),
+});
+
+/** The parsed settings. */
+export type Settings = SettingsOf<typeof config>;
