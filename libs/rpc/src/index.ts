@@ -1,0 +1,22 @@
+export { createClient } from "./client.ts";
+export {
+  type CallContext,
+  type CallContextInit,
+  CallScope,
+  type CancelReason,
+  type Metadata,
+  type RequestIdentity,
+} from "./context.ts";
+export { copierOf } from "./copy-message.ts";
+export { type EdgeOptions, listenEdge } from "./edge.ts";
+export { grpcJs } from "./grpc-js/index.ts";
+export type { CallOptions, Client, Handlers } from "./handlers.ts";
+export { createHealthHandlers, HealthState } from "./health.ts";
+export { identityKeys } from "./identity.ts";
+export type { Call, Interceptor, Next, Payload } from "./interceptor.ts";
+export { createMemoryTransport } from "./memory.ts";
+export { type MethodInfo, methodInfo, methodsOf } from "./method.ts";
+export { createReflectionHandlers } from "./reflection.ts";
+export { ServiceRouter } from "./router.ts";
+export { clientInterceptors, serverInterceptors } from "./server-interceptors.ts";
+export type { Listener, ListenOptions, Router, Transport, WireTransport } from "./transport.ts";

@@ -1,0 +1,53 @@
+import type { Message } from "@bufbuild/protobuf";
+import type { Call, Payload } from "./interceptor.ts";
+import type { MethodInfo } from "./method.ts";
+
+/**
+ * Carries calls to one peer. `call.context` is the caller's side of the call: its identity, deadline and metadata go to
+ * the peer; cancelling it ends the call there. A transport enforces the deadline: it never answers later.
+ */
+export interface Transport {
+  invoke(call: Call): Promise<Payload>;
+  close(): void | Promise<void>;
+}
+
+/** A handler as transports see it: interceptors included, messages whole. */
+export type Invoke = (call: Call) => Promise<Payload>;
+
+/** What a server can be asked to answer. */
+export interface Router {
+  /** The handler of a path, or undefined where it is not served. */
+  find(path: string): { readonly method: MethodInfo; readonly invoke: Invoke } | undefined;
+  /** Every served method. */
+  methods(): readonly MethodInfo[];
+}
+
+/** Settings of a listener. */
+export interface ListenOptions {
+  readonly host: string;
+  /** 0 picks a free one. */
+  readonly port: number;
+  /** Greatest size of a request message. */
+  readonly messageBytesMax: number;
+  /** Greatest number of calls at once on one connection. */
+  readonly concurrentStreamsMax: number;
+}
+
+/** A listener that takes calls. */
+export interface Listener {
+  readonly port: number;
+  /** Takes no new calls, waits for those in flight up to `graceMs`, then ends them. */
+  drain(graceMs: number): Promise<void>;
+}
+
+/** One way onto the wire: its server and its clients. */
+export interface WireTransport {
+  listen(router: Router, options: ListenOptions): Promise<Listener>;
+  connect(target: string, options: { readonly messageBytesMax: number }): Transport;
+}
+
+/** Narrows a payload to a single message; streams are a programming error of the transport. */
+export function singleMessage(payload: Payload): Message {
+  if (Symbol.asyncIterator in payload) throw new TypeError("a single message was expected, not a stream");
+  return payload;
+}
