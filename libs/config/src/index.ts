@@ -1,3 +1,4 @@
+export { processEnvironment } from "./environment.ts";
 export {
   ConfigError,
   type ConfigFault,

@@ -16,7 +16,15 @@ export type ValueType =
   | { readonly keys: KeyType };
 
 /** A value in TypeScript: number for floats, bigint for int64, null where absent. */
-export type Value = number | bigint | boolean | string | Uint8Array | Float32Array | readonly (bigint | string)[] | null;
+export type Value =
+  | number
+  | bigint
+  | boolean
+  | string
+  | Uint8Array
+  | Float32Array
+  | readonly (bigint | string)[]
+  | null;
 
 /** `view:feature`, `transform:output`, or `request:field`. */
 export type FeatureReference = string;
@@ -62,7 +70,17 @@ export interface FieldFeature {
  * frequent values of a key field, most frequent first, ties by smaller value (type keys). On an empty window count,
  * sum and distinct are 0, recent and top are empty lists, and the others are absent (null). std is the population's.
  */
-export type AggregateFunction = "count" | "sum" | "mean" | "min" | "max" | "std" | "last" | "distinct" | "recent" | "top";
+export type AggregateFunction =
+  | "count"
+  | "sum"
+  | "mean"
+  | "min"
+  | "max"
+  | "std"
+  | "last"
+  | "distinct"
+  | "recent"
+  | "top";
 
 /** One function over one field in several windows; makes a feature a window, named `<name>_<window>`. */
 export interface Aggregate {
@@ -184,7 +202,10 @@ export interface ScorePipeline extends Definition<"score-pipeline"> {
   /** Names why, most important first, from the model's features by reference. */
   readonly reasons?: (features: Readonly<Record<FeatureReference, number | null>>, score: number) => readonly string[];
   /** Answers from the request fields alone when features or scoring fail. */
-  readonly fallback: { readonly name: string; readonly rules: (request: Readonly<Record<string, Value>>) => RuleResult };
+  readonly fallback: {
+    readonly name: string;
+    readonly rules: (request: Readonly<Record<string, Value>>) => RuleResult;
+  };
 }
 
 /** One source of candidates. */
@@ -258,8 +279,18 @@ export function defineSource(input: Input<Source>): Source {
 }
 
 /** Defines a feature view. */
-export function defineFeatureView(input: Input<FeatureView, "ttl" | "features" | "aggregates" | "ladder">): FeatureView {
-  return { kind: "view", at: callSite(defineFeatureView), ttl: "0s", features: {}, aggregates: {}, ladder: [], ...input };
+export function defineFeatureView(
+  input: Input<FeatureView, "ttl" | "features" | "aggregates" | "ladder">,
+): FeatureView {
+  return {
+    kind: "view",
+    at: callSite(defineFeatureView),
+    ttl: "0s",
+    features: {},
+    aggregates: {},
+    ladder: [],
+    ...input,
+  };
 }
 
 /** Defines an on-demand transform. Inputs and outputs are typed by the caller's own function. */
@@ -298,8 +329,14 @@ export function defineRecommendPipeline(input: Omit<Input<RecommendPipeline>, "t
 }
 
 /** Defines the scenario: the default export of a folder's `scenario.ts`. */
-export function defineScenario(
-  input: Input<Scenario, "simulated" | "request" | "transforms" | "indexes">,
-): Scenario {
-  return { kind: "scenario", at: callSite(defineScenario), simulated: false, request: {}, transforms: [], indexes: [], ...input };
+export function defineScenario(input: Input<Scenario, "simulated" | "request" | "transforms" | "indexes">): Scenario {
+  return {
+    kind: "scenario",
+    at: callSite(defineScenario),
+    simulated: false,
+    request: {},
+    transforms: [],
+    indexes: [],
+    ...input,
+  };
 }

@@ -1,0 +1,13 @@
+/** The services of Weft. */
+export const serviceNames = ["gateway", "feature", "retrieval", "ranking", "registry", "monitoring"] as const;
+
+/** One of Weft's services. */
+export type ServiceName = (typeof serviceNames)[number];
+
+/** The service that answers a protobuf service, for example ranking for inference.GRPCInferenceService. */
+export function ownerOf(typeName: string): ServiceName {
+  if (typeName.startsWith("inference.")) return "ranking";
+  const owner = serviceNames.find((name) => typeName.startsWith(`weft.${name}.`));
+  if (owner === undefined) throw new TypeError(`no service owns ${typeName}`);
+  return owner;
+}
