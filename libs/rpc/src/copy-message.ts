@@ -40,7 +40,8 @@ function copyBytes(bytes: Uint8Array): Uint8Array {
 
 function compile(descriptor: DescMessage): CopyMessage {
   if (special.has(descriptor.typeName) || descriptor.file.edition !== 999)
-    return (init) => ("$typeName" in init ? clone(descriptor, init as Message) : create(descriptor, init as Record<string, unknown>));
+    return (init) =>
+      "$typeName" in init ? clone(descriptor, init as Message) : create(descriptor, init as Record<string, unknown>);
   const copiers: CopyMessage[] = [];
   const own: string[] = [`$typeName: ${JSON.stringify(descriptor.typeName)}`];
   const later: string[] = [];

@@ -61,12 +61,14 @@ function filesOf(file: DescFile, seen = new Set<DescFile>()): Uint8Array[] {
 }
 
 function reply(catalogue: FileCatalogue, { messageRequest }: Question): Answer {
-  const failure = (errorMessage: string): Answer =>
-    ({ case: "errorResponse", value: { errorCode: Code.NotFound, errorMessage } });
+  const failure = (errorMessage: string): Answer => ({
+    case: "errorResponse",
+    value: { errorCode: Code.NotFound, errorMessage },
+  });
   const files = (file: DescFile | undefined, what: string): Answer =>
     file === undefined
       ? failure(`no ${what}`)
-      : ({ case: "fileDescriptorResponse", value: { fileDescriptorProto: filesOf(file) } });
+      : { case: "fileDescriptorResponse", value: { fileDescriptorProto: filesOf(file) } };
   switch (messageRequest.case) {
     case "listServices":
       return {

@@ -19,6 +19,9 @@ export function aggregateType(aggregate: Aggregate, fieldType: ValueType | undef
     case "recent":
     case "top":
       return { keys: fieldType === "string" ? "string" : "int64" };
+    case "last":
+      // The field's own: a key above 2^53 never loses a bit.
+      return fieldType ?? "float64";
     default:
       return "float64";
   }
