@@ -1,0 +1,225 @@
+import { mkdir, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { DuckDBDataChunk, DuckDBInstance, DuckDBVector } from "@duckdb/node-api";
+import type { Source, Value } from "@weft/scenario";
+import {
+  type ColumnBatch,
+  type ColumnSpec,
+  fieldColumn,
+  type LoadedSource,
+  type OfflineStore,
+  type OfflineWorkspace,
+  type PushedRows,
+  type TableWriter,
+} from "../domain/offline-store.ts";
+import { type SourceRow, sourceFields } from "../domain/view-state.ts";
+import { offlineErrors } from "../offline-errors.ts";
+import { decodeColumn, duckDbColumn, encodeColumn } from "./duckdb-columns.ts";
+import { literal, rowFault, sourceFile, sourceQuery } from "./duckdb-source.ts";
+
+export interface DuckDbOptions {
+  /** Folder with a folder of source files a scenario. */
+  readonly directory: string;
+  /** Folder that tables above the memory limit go to; each workspace cleans up its own part. */
+  readonly temporaryDirectory: string;
+  /** Memory of one workspace, from 64 MiB. */
+  readonly memoryBytesMax: number;
+  /** Threads of one workspace, from 1. */
+  readonly threads: number;
+}
+
+const vectorSize = DuckDBVector.standardSize();
+let workspaces = 0;
+
+/** Offline store over CSV and Parquet files, read by DuckDB in the process. Extensions are never loaded. */
+export function createDuckDbStore(options: DuckDbOptions): OfflineStore {
+  return {
+    async open({ scenario, pushed, signal }) {
+      const temporaryDirectory = join(options.temporaryDirectory, `${process.pid}-${workspaces++}`);
+      const instance = await DuckDBInstance.create(":memory:", {
+        threads: String(options.threads),
+        memory_limit: `${Math.max(64, Math.floor(options.memoryBytesMax / 2 ** 20))}MiB`,
+        temp_directory: temporaryDirectory,
+        autoinstall_known_extensions: "false",
+        autoload_known_extensions: "false",
+        allow_community_extensions: "false",
+        preserve_insertion_order: "true",
+        lock_configuration: "true",
+      });
+      return openWorkspace(instance, join(options.directory, scenario), temporaryDirectory, pushed, signal);
+    },
+  };
+}
+
+async function openWorkspace(
+  instance: DuckDBInstance,
+  directory: string,
+  temporaryDirectory: string,
+  pushed: PushedRows | undefined,
+  signal: AbortSignal | undefined,
+): Promise<OfflineWorkspace> {
+  const connection = await instance.connect();
+  const loaded = new Map<string, Promise<LoadedSource>>();
+  let tables = 0;
+  const interrupt = () => connection.interrupt();
+  signal?.addEventListener("abort", interrupt, { once: true });
+
+  async function execute(sql: string): Promise<void> {
+    signal?.throwIfAborted();
+    await connection.run(sql).catch((cause: unknown) => {
+      throw statementFault(sql, cause, signal);
+    });
+  }
+
+  /** Each query has a connection of its own, because a connection holds one open result. */
+  async function* query(sql: string, columns: readonly ColumnSpec[]): AsyncGenerator<ColumnBatch> {
+    signal?.throwIfAborted();
+    const decoders = columns.map((column) => duckDbColumn(column.type));
+    const own = await instance.connect();
+    try {
+      const result = await own.stream(sql);
+      for (;;) {
+        signal?.throwIfAborted();
+        const chunk = await result.fetchChunk();
+        if (chunk === null || chunk.rowCount === 0) return;
+        yield { count: chunk.rowCount, columns: decoders.map((column, index) => decodeColumn(chunk, index, column)) };
+      }
+    } catch (cause) {
+      throw statementFault(sql, cause, signal);
+    } finally {
+      own.closeSync();
+    }
+  }
+
+  async function createTable(table: string, columns: readonly ColumnSpec[]): Promise<TableWriter> {
+    const encoders = columns.map((column) => duckDbColumn(column.type));
+    await execute(`CREATE TABLE ${table} (${columns.map((c, i) => `"${c.name}" ${encoders[i]?.sql}`).join(", ")})`);
+    return openWriter(table, columns);
+  }
+
+  async function openWriter(table: string, columns: readonly ColumnSpec[]): Promise<TableWriter> {
+    const encoders = columns.map((column) => duckDbColumn(column.type));
+    const types = encoders.map((column) => column.type);
+    const own = await instance.connect();
+    const appender = await own.createAppender(table);
+    return {
+      write(count: number, values: readonly ArrayLike<Value>[]): void {
+        signal?.throwIfAborted();
+        for (let start = 0; start < count; start += vectorSize) {
+          const chunk = DuckDBDataChunk.create(types, Math.min(vectorSize, count - start));
+          for (const [index, column] of encoders.entries())
+            encodeColumn(chunk, index, column, values[index] ?? [], start);
+          appender.appendDataChunk(chunk);
+        }
+      },
+      close(): void {
+        try {
+          appender.closeSync();
+        } catch (cause) {
+          throw statementFault(`append to ${table}`, cause, signal);
+        } finally {
+          own.closeSync();
+        }
+      },
+    };
+  }
+
+  async function load(source: Source): Promise<LoadedSource> {
+    const path = await sourceFile(directory, source);
+    const select = await sourceQuery(connection, source, path);
+    const table = `source_${tables++}`;
+    signal?.throwIfAborted();
+    await connection.run(`CREATE TABLE ${table} AS ${select}`).catch((cause: unknown) => {
+      throw signal?.aborted === true || noSpace(cause)
+        ? statementFault(select, cause, signal)
+        : rowFault(source, cause);
+    });
+    await checkTimes(source, table);
+    if (pushed !== undefined) await append(source, table, pushed(source));
+    const { count } = await one(`SELECT COUNT(*) FROM ${table}`);
+    return { table, rowCount: count };
+  }
+
+  async function append(source: Source, table: string, parts: AsyncIterable<readonly SourceRow[]>): Promise<void> {
+    const fields = sourceFields(source);
+    const writer = await openWriter(table, [
+      { name: "event_us", type: "count" },
+      { name: "created_us", type: "count" },
+      ...fields.map(({ name, type }) => ({ name: fieldColumn(source, name), type })),
+    ]);
+    try {
+      for await (const rows of parts) {
+        writer.write(rows.length, [
+          rows.map((row) => row.eventTimeUs),
+          rows.map((row) => row.createdTimeUs),
+          ...fields.map((_, index) => rows.map((row) => row.values[index] ?? null)),
+        ]);
+      }
+    } finally {
+      writer.close();
+    }
+  }
+
+  async function checkTimes(source: Source, table: string): Promise<void> {
+    const { count: row, second: known } = await one(
+      `SELECT COALESCE(MIN(rowid) + 1, 0), COALESCE(MIN_BY(event_us IS NOT NULL, rowid)::INTEGER, 0) FROM ${table} ` +
+        `WHERE event_us IS NULL OR ABS(event_us::HUGEINT) >= 9007199254740992 OR ABS(created_us::HUGEINT) >= 9007199254740992`,
+    );
+    if (row === 0) return;
+    throw offlineErrors.SOURCE_ROW_INVALID({
+      source: source.name,
+      file: source.file,
+      line: source.file.endsWith(".csv") ? row + 1 : row,
+      column: known === 1 ? (source.createdTime ?? source.eventTime) : source.eventTime,
+      fault: known === 1 ? "a time must be microseconds since 1970 and below 2^53" : "the event time is missing",
+    });
+  }
+
+  async function one(sql: string): Promise<{ count: number; second: number }> {
+    const rows = await connection.runAndReadAll(sql).then((result) => result.getRows());
+    return { count: Number(rows[0]?.[0] ?? 0), second: Number(rows[0]?.[1] ?? 0) };
+  }
+
+  return {
+    execute,
+    query,
+    createTable,
+    load(source: Source): Promise<LoadedSource> {
+      const known = loaded.get(source.name);
+      if (known !== undefined) return known;
+      const loading = load(source);
+      loaded.set(source.name, loading);
+      return loading;
+    },
+    async exportParquet(table: string, path: string): Promise<void> {
+      await mkdir(dirname(path), { recursive: true });
+      const partial = `${path}.partial-${process.pid}-${workspaces++}`;
+      try {
+        await execute(`COPY ${table} TO ${literal(partial)} (FORMAT parquet, COMPRESSION zstd)`);
+        await rename(partial, path);
+      } catch (cause) {
+        await rm(partial, { force: true });
+        throw cause;
+      }
+    },
+    async close(): Promise<void> {
+      signal?.removeEventListener("abort", interrupt);
+      connection.closeSync();
+      instance.closeSync();
+      await rm(temporaryDirectory, { recursive: true, force: true });
+    },
+  };
+}
+
+function noSpace(cause: unknown): boolean {
+  return cause instanceof Error && /no space left|max_temp_directory_size|Out of Memory/i.test(cause.message);
+}
+
+function statementFault(sql: string, cause: unknown, signal: AbortSignal | undefined): unknown {
+  if (signal?.aborted === true) return signal.reason;
+  if (noSpace(cause)) {
+    const fault = cause instanceof Error ? (cause.message.split("\n")[0] ?? "") : "";
+    return offlineErrors.OFFLINE_STORE_FULL({ fault }, { cause });
+  }
+  return offlineErrors.OFFLINE_QUERY_FAILED({ statement: sql.length > 200 ? `${sql.slice(0, 200)}…` : sql }, { cause });
+}

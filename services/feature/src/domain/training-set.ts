@@ -1,0 +1,406 @@
+import { join } from "node:path";
+import type { FeatureReference, Scenario, Transform, Value, ValueType } from "@weft/scenario";
+import { offlineErrors } from "../offline-errors.ts";
+import {
+  type ColumnBatch,
+  type ColumnSpec,
+  fieldColumn,
+  fieldType,
+  type OfflineStore,
+  type OfflineWorkspace,
+  type PushedRows,
+} from "./offline-store.ts";
+import { asOfSql, eventsSql, type HistoryQuery, keysSql, readsSql, spineSql } from "./point-in-time-sql.ts";
+import { fieldsRead, RowReader } from "./source-rows.ts";
+import { ContentHash } from "./training-set-hash.ts";
+import { type JoinedView, planTrainingSet, type TrainingSetPlan } from "./training-set-plan.ts";
+import { computeTransform } from "./transform.ts";
+import type { CompiledView, ViewState } from "./view-state.ts";
+
+export interface TrainingSetOptions {
+  readonly scenario: Scenario;
+  /** Name of the training set. */
+  readonly trainingSet: string;
+  /** The scenario's views, compiled. */
+  readonly views: readonly CompiledView[];
+  readonly store: OfflineStore;
+  /** Folder to write into: `<directory>/<scenario>/<training set>/<content hash>.parquet`. */
+  readonly directory: string;
+  /** First event time in microseconds, inclusive. */
+  readonly startUs?: number | undefined;
+  /** End of the event times in microseconds, exclusive; labels that became known after it are left out too. */
+  readonly endUs?: number | undefined;
+  readonly pushed?: PushedRows | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** How far a build is. */
+export interface TrainingSetProgress {
+  /** Rows done: the share of all the work that is done, times the rows to write. */
+  readonly rows: number;
+  /** Rows to write; 0 while unknown. */
+  readonly rowsTotal: number;
+  /** Set in the last message. */
+  readonly result?: TrainingSetResult;
+}
+
+/** A training set that was built. */
+export interface TrainingSetResult {
+  readonly path: string;
+  /** sha256 of the content, 64 hex digits; see `ContentHash`. */
+  readonly contentHash: string;
+  readonly rows: number;
+  /** Columns of the file: event_time, label, one a feature reference, the extra ones. */
+  readonly columns: readonly string[];
+}
+
+/**
+ * Builds a training set: for each labelled row the features as they were known at its event time, by the same
+ * evaluator, ladder and transforms that serve. Field views are joined in SQL; windows are replayed key by key in the
+ * order in which events became known. The same sources give the same file and hash.
+ */
+export async function* buildTrainingSet(options: TrainingSetOptions): AsyncGenerator<TrainingSetProgress> {
+  const { scenario, store, signal, startUs, endUs } = options;
+  if (startUs !== undefined && endUs !== undefined && endUs <= startUs) {
+    throw offlineErrors.TRAINING_SET_RANGE({ startUs, endUs });
+  }
+  const plan = planTrainingSet(scenario, options.trainingSet, options.views);
+  const workspace = await store.open({ scenario: scenario.name, pushed: options.pushed, signal });
+  try {
+    yield { rows: 0, rowsTotal: 0 };
+    const rowsTotal = await createSpine(workspace, plan, options);
+    yield { rows: 0, rowsTotal };
+    // One part a window view, and one for the join and the writing.
+    const parts = plan.views.filter(({ view }) => view.kind === "windows").length + 1;
+    let part = 0;
+    const progress = (done: number): TrainingSetProgress => ({
+      rows: Math.floor(((part + Math.min(1, done / Math.max(1, rowsTotal))) / parts) * rowsTotal),
+      rowsTotal,
+    });
+    const joins: Join[] = [];
+    const keyTables = new Map<string, string>();
+    for (const [index, joined] of plan.views.entries()) {
+      const { table, rowCount: eventCount } = await workspace.load(joined.view.view.source);
+      const keyColumns = joined.keyFields.map((field) => fieldColumn(plan.source, field));
+      const known = keyTables.get(keyColumns.join());
+      const keys = known ?? `keys_${keyTables.size}`;
+      if (known === undefined) {
+        await workspace.execute(`CREATE TABLE ${keys} AS ${keysSql("spine", keyColumns)}`);
+        keyTables.set(keyColumns.join(), keys);
+      }
+      const history: HistoryQuery = {
+        from: table,
+        keys,
+        keyColumns: joined.view.view.entities.map(({ field }) => fieldColumn(joined.view.view.source, field)),
+        columns: fieldsRead(joined.view).map(({ name }) => fieldColumn(joined.view.view.source, name)),
+      };
+      if (joined.view.kind === "fields") {
+        await workspace.execute(`CREATE TABLE view_${index} AS ${asOfSql(history)}`);
+      } else {
+        for await (const rows of replayWindows(workspace, joined, history, `view_${index}`)) yield progress(rows);
+        part++;
+      }
+      joins.push({ ...joined, table: `view_${index}`, eventCount });
+    }
+    const result = yield* writeRows(workspace, plan, joins, progress, rowsTotal);
+    const path = join(options.directory, scenario.name, plan.trainingSet.name, `${result.contentHash}.parquet`);
+    await workspace.exportParquet("result", path);
+    yield { rows: rowsTotal, rowsTotal, result: { ...result, path } };
+  } finally {
+    await workspace.close();
+  }
+}
+
+interface Join extends JoinedView {
+  readonly table: string;
+  readonly eventCount: number;
+}
+
+async function createSpine(
+  workspace: OfflineWorkspace,
+  plan: TrainingSetPlan,
+  range: { readonly startUs?: number | undefined; readonly endUs?: number | undefined },
+): Promise<number> {
+  const { table } = await workspace.load(plan.source);
+  const fields = [
+    ...plan.views.flatMap(({ keyFields }) => keyFields),
+    ...plan.requestFields.map(({ name }) => name),
+    ...plan.extra,
+  ];
+  const { label, labelTime } = plan.trainingSet;
+  const sql = spineSql({ from: table, source: plan.source, label, labelTime, fields, ...range });
+  await workspace.execute(`CREATE TABLE spine AS ${sql}`);
+  let count = 0;
+  const total: ColumnSpec[] = [{ name: "count", type: "count" }];
+  for await (const { columns } of workspace.query("SELECT COUNT(*) FROM spine", total)) count = Number(columns[0]?.[0]);
+  return count;
+}
+
+/** Writes a window view's features at every row of the spine to a table. Answers rows done, now and then. */
+async function* replayWindows(
+  workspace: OfflineWorkspace,
+  { view, features }: JoinedView,
+  history: HistoryQuery,
+  table: string,
+): AsyncGenerator<number> {
+  const reading = view.createReading(features);
+  const source = new RowReader(view, fieldsRead(view));
+  const writer = await workspace.createTable(table, [
+    { name: "row_id", type: "count" },
+    ...reading.features.map(({ type }, index) => ({ name: `v${index}`, type })),
+  ]);
+  const events = new Cursor(
+    workspace.query(eventsSql(history), [
+      { name: "key_id", type: "count" },
+      { name: "event_us", type: "count" },
+      { name: "created_us", type: "count" },
+      { name: "known_us", type: "count" },
+      ...fieldsRead(view),
+    ]),
+  );
+  try {
+    let more = await events.next();
+    let key = -1;
+    let state: ViewState | undefined;
+    let rows = 0;
+    const reads = workspace.query(readsSql(history.keys), [
+      { name: "key_id", type: "count" },
+      { name: "event_us", type: "count" },
+      { name: "row_id", type: "count" },
+    ]);
+    for await (const batch of reads) {
+      const [keys = [], times = [], ids = []] = batch.columns as readonly (readonly number[])[];
+      const values = reading.features.map(() => new Array<Value>(batch.count).fill(null));
+      for (let row = 0; row < batch.count; row++) {
+        const time = times[row] ?? 0;
+        if (keys[row] !== key) {
+          key = keys[row] ?? 0;
+          state = undefined;
+        }
+        while (more) {
+          const eventKey = events.number(0);
+          if (eventKey > key || (eventKey === key && events.number(3) > time)) break;
+          if (eventKey === key) {
+            state ??= view.emptyState();
+            state.apply({
+              eventTimeUs: events.number(1),
+              createdTimeUs: events.number(2),
+              values: source.values(events.batch.columns, 4, events.row),
+            });
+          }
+          more = events.step() || (await events.next());
+        }
+        view.read(state, time, reading);
+        for (let index = 0; index < values.length; index++) (values[index] ?? [])[row] = reading.value(index);
+      }
+      writer.write(batch.count, [ids, ...values]);
+      rows += batch.count;
+      yield rows;
+    }
+  } finally {
+    await events.close();
+    writer.close();
+  }
+}
+
+/** Goes over a query's rows one by one, so that most steps need no promise. */
+class Cursor {
+  batch: ColumnBatch = { count: 0, columns: [] };
+  row = 0;
+  readonly #batches: AsyncIterator<ColumnBatch>;
+
+  constructor(batches: AsyncIterable<ColumnBatch>) {
+    this.#batches = batches[Symbol.asyncIterator]();
+  }
+
+  /** Goes to the next row of the part at hand; false where `next` must be asked. */
+  step(): boolean {
+    this.row++;
+    return this.row < this.batch.count;
+  }
+
+  /** Fetches the next part; false at the end. */
+  async next(): Promise<boolean> {
+    const { value, done } = await this.#batches.next();
+    if (done === true) return false;
+    this.batch = value;
+    this.row = 0;
+    return true;
+  }
+
+  number(column: number): number {
+    return this.batch.columns[column]?.[this.row] as number;
+  }
+
+  async close(): Promise<void> {
+    await this.#batches.return?.();
+  }
+}
+
+/** Joins everything to the spine, runs the transforms, and fills the table `result`. */
+async function* writeRows(
+  workspace: OfflineWorkspace,
+  plan: TrainingSetPlan,
+  joins: readonly Join[],
+  progress: (rows: number) => TrainingSetProgress,
+  rowsTotal: number,
+): AsyncGenerator<TrainingSetProgress, Omit<TrainingSetResult, "path">> {
+  const select = new Selection();
+  const eventTime = select.add("s.event_us", "count");
+  const label = select.add("s.label", "float64");
+  const columns = new Map<FeatureReference, (batch: ColumnBatch) => readonly Value[]>();
+  for (const { name, type } of plan.requestFields) {
+    const index = select.add(`s.${fieldColumn(plan.source, name)}`, fieldType(plan.source, name));
+    columns.set(`request:${name}`, (batch) => (batch.columns[index] ?? []).map((value) => coerce(value, type)));
+  }
+  const fieldReaders: ((batch: ColumnBatch, computed: Map<FeatureReference, Value[]>) => void)[] = [];
+  for (const [index, join] of joins.entries()) {
+    if (join.view.kind === "fields") {
+      fieldReaders.push(fieldReader(join, `t${index}`, select, eventTime));
+      continue;
+    }
+    for (const [at, { name, type }] of join.view.createReading(join.features).features.entries()) {
+      const place = select.add(`t${index}.v${at}`, type);
+      columns.set(`${join.view.name}:${name}`, (batch) => batch.columns[place] ?? []);
+    }
+  }
+  const extra = plan.extra.map((field) => ({
+    name: field,
+    type: fieldType(plan.source, field),
+    index: select.add(`s.${fieldColumn(plan.source, field)}`, fieldType(plan.source, field)),
+  }));
+  const features = plan.features.filter((reference) => isNumber(typeOf(plan, reference)));
+  const specs: ColumnSpec[] = [
+    { name: "event_time", type: "count" },
+    { name: "label", type: "float64" },
+    ...features.map((name): ColumnSpec => ({ name, type: "float32" })),
+    ...extra.map(({ name, type }) => ({ name, type })),
+  ];
+  const hash = new ContentHash(specs);
+  const writer = await workspace.createTable("result", specs);
+  let rows = 0;
+  const sql = [
+    `SELECT ${select.columns.map(({ name }) => name).join(", ")}`,
+    "FROM spine s",
+    ...joins.map(({ table }, index) => `LEFT JOIN ${table} t${index} ON t${index}.row_id = s.row_id`),
+    "ORDER BY s.row_id",
+  ].join("\n");
+  try {
+    for await (const batch of workspace.query(sql, select.columns)) {
+      const computed = new Map<FeatureReference, readonly Value[]>();
+      for (const [reference, column] of columns) computed.set(reference, column(batch));
+      for (const read of fieldReaders) read(batch, computed as Map<FeatureReference, Value[]>);
+      for (const transform of plan.transforms) runTransform(transform, batch.count, computed);
+      const values: ArrayLike<Value>[] = [
+        batch.columns[eventTime] ?? [],
+        batch.columns[label] ?? [],
+        ...features.map((reference) => toFloats(computed.get(reference) ?? [], batch.count)),
+        ...extra.map(({ index }) => batch.columns[index] ?? []),
+      ];
+      hash.update(batch.count, values);
+      writer.write(batch.count, values);
+      rows += batch.count;
+      if (rows < rowsTotal) yield progress(rows);
+    }
+  } finally {
+    writer.close();
+  }
+  return { contentHash: hash.digest(), rows, columns: specs.map(({ name }) => name) };
+}
+
+/** Columns of the last join, each with its place in the result. */
+class Selection {
+  readonly columns: ColumnSpec[] = [];
+
+  add(name: string, type: ColumnSpec["type"]): number {
+    return this.columns.push({ name, type }) - 1;
+  }
+}
+
+/** Puts a field view's row, as of each row of the spine, through the view's own reading: TTL, ladder and types. */
+function fieldReader(
+  { view, features }: Join,
+  alias: string,
+  select: Selection,
+  asOf: number,
+): (batch: ColumnBatch, computed: Map<FeatureReference, Value[]>) => void {
+  const eventTime = select.add(`${alias}.event_us`, "count");
+  const createdTime = select.add(`${alias}.created_us`, "count");
+  const first = select.columns.length;
+  for (const { name, type } of fieldsRead(view)) select.add(`${alias}.${fieldColumn(view.view.source, name)}`, type);
+  const rows = new RowReader(view, fieldsRead(view));
+  const reading = view.createReading(features);
+  return (batch, computed) => {
+    const values = reading.features.map(() => new Array<Value>(batch.count).fill(null));
+    for (let row = 0; row < batch.count; row++) {
+      const eventTimeUs = batch.columns[eventTime]?.[row] ?? null;
+      let state: ViewState | undefined;
+      if (eventTimeUs !== null) {
+        state = view.emptyState();
+        state.apply({
+          eventTimeUs: eventTimeUs as number,
+          createdTimeUs: batch.columns[createdTime]?.[row] as number,
+          values: rows.values(batch.columns, first, row),
+        });
+      }
+      view.read(state, batch.columns[asOf]?.[row] as number, reading);
+      for (let index = 0; index < values.length; index++) (values[index] ?? [])[row] = reading.value(index);
+    }
+    for (const [index, { name }] of reading.features.entries()) {
+      computed.set(`${view.name}:${name}`, values[index] ?? []);
+    }
+  };
+}
+
+function typeOf(plan: TrainingSetPlan, reference: FeatureReference): ValueType {
+  const [owner, name = ""] = reference.split(":");
+  const request = owner === "request" ? plan.requestFields.find((field) => field.name === name) : undefined;
+  const transform = plan.transforms.find((candidate) => candidate.name === owner);
+  const view = plan.views.find((candidate) => candidate.view.name === owner)?.view;
+  return (
+    request?.type ??
+    transform?.outputs[name] ??
+    view?.features.find((feature) => feature.name === name)?.type ??
+    "string"
+  );
+}
+
+function isNumber(type: ValueType): boolean {
+  return type === "float32" || type === "float64" || type === "int64" || type === "bool";
+}
+
+/** Values as a matrix holds them: NaN where there is none, truth as 0 or 1. */
+function toFloats(values: readonly Value[], count: number): Float32Array {
+  const floats = new Float32Array(count);
+  for (let row = 0; row < count; row++) {
+    const value = values[row] ?? null;
+    floats[row] = value === null ? Number.NaN : Number(value);
+  }
+  return floats;
+}
+
+function runTransform(transform: Transform, count: number, computed: Map<FeatureReference, readonly Value[]>): void {
+  const inputs = Object.entries(transform.inputs).map(([name, reference]) => ({
+    name,
+    column: computed.get(reference) ?? [],
+  }));
+  const outputs = Object.keys(transform.outputs).map((name) => ({ name, column: new Array<Value>(count).fill(null) }));
+  for (let row = 0; row < count; row++) {
+    const values: Record<string, Value> = {};
+    for (const { name, column } of inputs) values[name] = column[row] ?? null;
+    const answers = computeTransform(transform, values);
+    for (const { name, column } of outputs) column[row] = answers[name] ?? null;
+  }
+  for (const { name, column } of outputs) computed.set(`${transform.name}:${name}`, column);
+}
+
+/** A source's value as the request field of the same name holds it. */
+function coerce(value: Value, type: ValueType): Value {
+  if (typeof value === "number" || typeof value === "bigint" || typeof value === "boolean") {
+    if (type === "float32") return Math.fround(Number(value));
+    if (type === "float64") return Number(value);
+    if (type === "int64" && Number.isInteger(Number(value))) return BigInt(value);
+    if (type === "bool") return Number(value) !== 0;
+  }
+  return value;
+}
