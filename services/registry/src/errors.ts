@@ -104,6 +104,11 @@ export const errors = createErrors("weft.registry", {
     message: (m: { limit: number }) => `${m.limit} downloads are running`,
     retryAfterMs: 200,
   },
+  REGISTRATIONS_FULL: {
+    code: Code.ResourceExhausted,
+    message: (m: { limit: number }) => `${m.limit} models are being checked`,
+    retryAfterMs: 200,
+  },
   WATCHERS_FULL: {
     code: Code.ResourceExhausted,
     message: (m: { limit: number }) => `${m.limit} callers are watching`,

@@ -13,7 +13,7 @@ import type {
   Release,
   ReleaseContent,
 } from "../domain/catalog.ts";
-import { modelDigest, moveFingerprint } from "../domain/records.ts";
+import { fillPage, modelDigest, moveFingerprint } from "../domain/records.ts";
 import { errors } from "../errors.ts";
 
 interface Named {
@@ -146,12 +146,10 @@ function find<T extends Named>(records: readonly T[], scenario: string, name: st
 }
 
 function page<T extends { readonly scenario: string }>(records: readonly T[], query: PageQuery): Page<T> {
-  const entries: T[] = [];
-  for (let position = Math.min(query.before ?? records.length + 1, records.length + 1) - 1; position >= 1; position--) {
-    const record = records[position - 1];
-    if (record === undefined || (query.scenario !== "" && record.scenario !== query.scenario)) continue;
-    if (entries.length === query.limit) return { entries, before: position + 1 };
-    entries.push(record);
-  }
-  return { entries, before: undefined };
+  const before = query.before ?? Number.POSITIVE_INFINITY;
+  const positioned = records.map((record, index) => ({ position: index + 1, record })).reverse();
+  const asked = positioned.filter(
+    ({ position, record }) => position < before && (query.scenario === "" || record.scenario === query.scenario),
+  );
+  return fillPage(asked, query);
 }

@@ -17,7 +17,7 @@ import type {
   ReleaseContent,
   VersionReference,
 } from "../domain/catalog.ts";
-import { modelDigest, moveFingerprint } from "../domain/records.ts";
+import { fillPage, modelDigest, moveFingerprint } from "../domain/records.ts";
 import { errors } from "../errors.ts";
 
 /** How a catalog file is opened. */
@@ -303,23 +303,12 @@ export class SqliteCatalog implements Catalog {
     const before = query.before ?? Number.MAX_SAFE_INTEGER;
     const rows =
       query.scenario === ""
-        ? this.#rows(
-            `SELECT * FROM ${table} WHERE position < ? ORDER BY position DESC LIMIT ?`,
-            before,
-            query.limit + 1,
-          )
-        : this.#rows(
-            `SELECT * FROM ${table} WHERE scenario = ? AND position < ? ORDER BY position DESC LIMIT ?`,
+        ? this.#statement(`SELECT * FROM ${table} WHERE position < ? ORDER BY position DESC`).iterate(before)
+        : this.#statement(`SELECT * FROM ${table} WHERE scenario = ? AND position < ? ORDER BY position DESC`).iterate(
             query.scenario,
             before,
-            query.limit + 1,
           );
-    const entries = rows.slice(0, query.limit);
-    const last = entries.at(-1);
-    return {
-      entries: entries.map(make),
-      before: rows.length > query.limit && last !== undefined ? Number(last.position) : undefined,
-    };
+    return fillPage(positioned(rows, make), query);
   }
 
   #releaseOf(row: Row): Release {
@@ -391,6 +380,17 @@ export class SqliteCatalog implements Catalog {
 }
 
 type Row = Record<string, unknown>;
+
+/** Rows with their positions. A reader that leaves early ends the statement, which would hold the log open. */
+function* positioned<T>(rows: Iterator<Row>, make: (row: Row) => T): Generator<{ position: number; record: T }> {
+  try {
+    for (let step = rows.next(); step.done !== true; step = rows.next()) {
+      yield { position: Number(step.value.position), record: make(step.value) };
+    }
+  } finally {
+    rows.return?.();
+  }
+}
 
 function required(row: Row | undefined): Row {
   if (row === undefined) throw errors.STORE_FAILED({ store: "catalog" });

@@ -10,6 +10,8 @@ export interface CatalogBackend {
   open(requestIdsMax: number): Promise<Catalog>;
 }
 
+const bytesMax = 1_000_000;
+
 /** What every catalog does. */
 export function catalogContract(backend: CatalogBackend): void {
   describe(`catalog: ${backend.name}`, () => {
@@ -78,8 +80,8 @@ export function catalogContract(backend: CatalogBackend): void {
         await catalog.addFeatureView(view("fraud", "card", ttl), ttl);
         await catalog.addFeatureView(view("other", "card", ttl), ttl);
       }
-      const read = async (query: Omit<PageQuery, "limit">) => {
-        const page = await catalog.listFeatureViews({ ...query, limit: 2 });
+      const read = async (query: Omit<PageQuery, "limit" | "bytesMax">) => {
+        const page = await catalog.listFeatureViews({ ...query, limit: 2, bytesMax });
         return { before: page.before, text: page.entries.map((e) => `${e.scenario}@${e.version}`).join(" ") };
       };
       const one = await read({ scenario: "fraud" });
@@ -91,7 +93,18 @@ export function catalogContract(backend: CatalogBackend): void {
       expect(three).toEqual({ text: "fraud@1", before: undefined });
       expect((await read({ scenario: "" })).text).toBe("fraud@6 other@5");
       expect(await read({ scenario: "none" })).toEqual({ text: "", before: undefined });
-      expect((await catalog.listFeatureViews({ scenario: "fraud", limit: 6 })).before).toBeUndefined();
+      expect((await catalog.listFeatureViews({ scenario: "fraud", limit: 6, bytesMax })).before).toBeUndefined();
+    });
+
+    test("a page ends before it is too large, and gives one entry at least", async () => {
+      for (let ttl = 1; ttl <= 3; ttl++) await catalog.addFeatureView(view("fraud", "card", ttl), ttl);
+      const entryBytes = JSON.stringify(await catalog.featureView("fraud", "card", "1")).length;
+      const query = { scenario: "", limit: 10, bytesMax: entryBytes * 2 };
+      const page = await catalog.listFeatureViews(query);
+      expect(page.entries.map((entry) => entry.version)).toEqual(["3", "2"]);
+      const rest = await catalog.listFeatureViews({ ...query, bytesMax: 1, before: page.before });
+      expect(rest.entries.map((entry) => entry.version)).toEqual(["1"]);
+      expect(rest.before).toBeUndefined();
     });
 
     test("a release has its models whole; equal parts are one release, other parts under its id are refused", async () => {
@@ -112,7 +125,7 @@ export function catalogContract(backend: CatalogBackend): void {
       expect(await catalog.release("fraud-000000000000")).toBeUndefined();
       const other = await catalog.addRelease(await release("fraud", 2), 5);
       expect(other.id).not.toBe(made.id);
-      expect((await catalog.listReleases({ scenario: "fraud", limit: 10 })).entries).toEqual([other, made]);
+      expect((await catalog.listReleases({ scenario: "fraud", limit: 10, bytesMax })).entries).toEqual([other, made]);
       await expect(catalog.addRelease({ ...content, digest: "0".repeat(64) }, 6)).rejects.toMatchObject({
         reason: "RELEASE_ID_TAKEN",
       });

@@ -118,6 +118,8 @@ export interface PageQuery {
   readonly scenario: string;
   /** Greatest number of entries, from 1 up. */
   readonly limit: number;
+  /** Ends the page before its entries take more than this as JSON; one entry is always given. */
+  readonly bytesMax: number;
   /** Position that an earlier page answered. */
   readonly before?: number | undefined;
 }

@@ -1,5 +1,5 @@
 import { canonicalJson, sha256 } from "./canonical.ts";
-import type { FeatureViewContent, LabelMove, ModelContent } from "./catalog.ts";
+import type { FeatureViewContent, LabelMove, ModelContent, Page, PageQuery } from "./catalog.ts";
 
 /** A feature view's content from a definition in any JSON layout; undefined where it is not a JSON object. */
 export function featureViewContent(scenario: string, name: string, json: string): FeatureViewContent | undefined {
@@ -24,4 +24,21 @@ export function modelDigest(model: ModelContent): string {
 /** What a repeat of a move must have in common with the first. */
 export function moveFingerprint(move: LabelMove): string {
   return sha256(canonicalJson([move.scenario, move.label, move.releaseId, move.expectedReleaseId ?? null]));
+}
+
+/** Fills a page from records, newest first, with the position of each. Takes no more of them than the page holds and one. */
+export function fillPage<T>(
+  records: Iterable<{ readonly position: number; readonly record: T }>,
+  query: PageQuery,
+): Page<T> {
+  const entries: T[] = [];
+  let bytes = 0;
+  let before: number | undefined;
+  for (const { position, record } of records) {
+    bytes += JSON.stringify(record).length;
+    if (entries.length === query.limit || (entries.length > 0 && bytes > query.bytesMax)) return { entries, before };
+    entries.push(record);
+    before = position;
+  }
+  return { entries, before: undefined };
 }

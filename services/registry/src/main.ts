@@ -1,0 +1,4 @@
+import { runServices } from "@weft/service";
+import { registry } from "./index.ts";
+
+void runServices([registry], process.argv.slice(2));
