@@ -130,9 +130,7 @@ function compileWindows(keyed: Keyed, bounds: WindowBounds): CompiledView {
           continue;
         }
         statuses[i] = Status.Defaulted;
-        if (typeof fallback === "string") others[i] = fallback;
-        else numbers[i] = Number(fallback);
-        if (typeof fallback === "bigint") others[i] = fallback;
+        numbers[i] = Number(fallback);
       }
     },
   };

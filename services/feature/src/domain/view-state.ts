@@ -29,8 +29,8 @@ export const Status = { Present: 1, Null: 2, NotFound: 3, OutsideMaxAge: 4, Defa
 export interface ViewFeature {
   readonly name: string;
   /**
-   * Type of the answer. Aggregates: float64 for count, sum, mean, min, max, std and distinct; the field's own type for
-   * last; keys for recent and top.
+   * Type of the answer. Aggregates: int64 for count and distinct; float64 for sum, mean, min, max and std; the field's
+   * own type for last; keys for recent and top.
    */
   readonly type: ValueType;
   /** Stands in where there is no value; undefined unless the view's ladder has "default". */

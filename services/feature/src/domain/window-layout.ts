@@ -1,4 +1,4 @@
-import type { Aggregate, FeatureView, Value, ValueType } from "@weft/scenario";
+import { type Aggregate, aggregateType, type FeatureView, type Value, type ValueType } from "@weft/scenario";
 import { type DictionaryKind, dictionaryKind } from "./dictionary.ts";
 import type { SourceField, ViewFeature } from "./view-state.ts";
 import { TileLevels, type WindowSpec, windowSpec } from "./window.ts";
@@ -112,6 +112,11 @@ function describe(type: ValueType): string {
   return typeof type === "string" ? type : JSON.stringify(type);
 }
 
+function isDefaultFor(type: ValueType, value: number): boolean {
+  if (type === "bool") return value === 0 || value === 1;
+  return type === "int64" ? Number.isSafeInteger(value) : type === "float32" || type === "float64";
+}
+
 /** Finds or adds; answers the index. */
 function intern<T>(list: T[], item: T, same: (other: T) => boolean): number {
   const found = list.findIndex(same);
@@ -202,10 +207,12 @@ export function layoutWindows(
         throw new RangeError(`${what}: ${aggregate.function} needs an int64 or string field`);
       return addColumn(field, true);
     };
+    const answer = aggregateType(aggregate, type);
+    if (aggregate.default !== undefined && !isDefaultFor(answer, aggregate.default))
+      throw new RangeError(`${what}: default ${aggregate.default} is not of type ${describe(answer)}`);
     let slot = -1;
     let squares = -1;
     let set = -1;
-    let answer: ValueType = "float64";
     switch (aggregate.function) {
       case "count":
         slot = addSlot(Gather.Count, field < 0 ? -1 : addColumn(field, false), where);
@@ -225,7 +232,6 @@ export function layoutWindows(
         slot = addSlot(Gather.Max, needsNumber(), where);
         break;
       case "last":
-        answer = type ?? "float64";
         // An int64 is kept whole, and a text cannot be a number: both go through a dictionary.
         if (type === "int64" || type === "string") set = addSet(needsKeys(), where, 1);
         else slot = addSlot(Gather.Last, needsNumber(), where);
@@ -234,11 +240,9 @@ export function layoutWindows(
         set = addSet(needsDistinguishable(), where, 0);
         break;
       case "recent":
-        answer = { keys: type === "int64" ? "int64" : "string" };
         set = addSet(needsKeys(), where, limit);
         break;
       case "top":
-        answer = { keys: type === "int64" ? "int64" : "string" };
         set = addSet(needsKeys(), where, 0);
         break;
     }

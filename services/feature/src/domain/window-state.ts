@@ -749,15 +749,11 @@ export class WindowReading implements ViewReading {
   }
 
   value(index: number): Value {
+    const other = this.others[index];
+    if (other !== undefined && other !== null) return other;
+    const number = at(this.numbers, index);
+    if (Number.isNaN(number)) return null;
     const type = this.features[index]?.type;
-    if (type === "float32" || type === "float64") {
-      const number = at(this.numbers, index);
-      return Number.isNaN(number) ? null : number;
-    }
-    if (type === "bool") {
-      const number = at(this.numbers, index);
-      return Number.isNaN(number) ? null : number !== 0;
-    }
-    return this.others[index] ?? null;
+    return type === "int64" ? BigInt(number) : type === "bool" ? number !== 0 : number;
   }
 }
