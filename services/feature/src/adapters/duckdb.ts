@@ -20,7 +20,7 @@ import { literal, rowFault, sourceFile, sourceQuery } from "./duckdb-source.ts";
 export interface DuckDbOptions {
   /** Folder with a folder of source files a scenario. */
   readonly directory: string;
-  /** Folder that tables above the memory limit go to; each workspace cleans up its own part. */
+  /** Folder for this store alone that tables above the memory limit go to; emptied at the first use. */
   readonly temporaryDirectory: string;
   /** Memory of one workspace, from 64 MiB. */
   readonly memoryBytesMax: number;
@@ -33,9 +33,14 @@ let workspaces = 0;
 
 /** Offline store over CSV and Parquet files, read by DuckDB in the process. Extensions are never loaded. */
 export function createDuckDbStore(options: DuckDbOptions): OfflineStore {
+  let cleared: Promise<unknown> | undefined;
   return {
     async open({ scenario, pushed, signal }) {
-      const temporaryDirectory = join(options.temporaryDirectory, `${process.pid}-${workspaces++}`);
+      // What a killed process left.
+      cleared ??= rm(options.temporaryDirectory, { recursive: true, force: true });
+      await cleared;
+      const temporaryDirectory = join(options.temporaryDirectory, String(workspaces++));
+      await mkdir(temporaryDirectory, { recursive: true });
       const instance = await DuckDBInstance.create(":memory:", {
         threads: String(options.threads),
         memory_limit: `${Math.max(64, Math.floor(options.memoryBytesMax / 2 ** 20))}MiB`,

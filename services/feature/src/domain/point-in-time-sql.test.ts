@@ -92,7 +92,7 @@ describe("point-in-time SQL", () => {
     root = await mkdtemp(join(tmpdir(), "weft-join-"));
     const store = createDuckDbStore({
       directory: root,
-      temporaryDirectory: root,
+      temporaryDirectory: join(root, "tmp"),
       memoryBytesMax: 512 << 20,
       threads: 2,
     });
