@@ -32,7 +32,7 @@ export const config = defineConfig("feature", {
     default: 200_000,
     min: 0,
     max: 100_000_000,
-    doc: "Values of the online store kept in memory; 0 keeps none.",
+    doc: "Values of the online store kept in memory, each 512 bytes of a value counting as one more; 0 keeps none.",
   }),
   storeSizeMaxMib: integer({
     default: 65_536,

@@ -1,0 +1,211 @@
+import { type Database, open, type RootDatabase } from "lmdb";
+import { decodeKey, type EntityKey, encodeKey } from "../domain/entity-key.ts";
+import type {
+  AppliedOffset,
+  Mutation,
+  OnlineStore,
+  ReadBatch,
+  StoredValue,
+  ViewHandle,
+} from "../domain/online-store.ts";
+
+/** Where the store lies and how large it may grow. */
+export interface LmdbOptions {
+  /** Folder of the environment; made where there is none. */
+  readonly path: string;
+  /** Address space, which bounds the size of the data file. */
+  readonly sizeMaxBytes: number;
+  /** Values kept in memory, each 512 bytes of a value counting as one more; 0 keeps none. */
+  readonly cacheEntriesMax: number;
+}
+
+type Bytes = Database<Uint8Array, Uint8Array>;
+
+interface Table extends ViewHandle {
+  generation: number;
+  database: Bytes;
+  /** Values read or written of late, and those of the epoch before. Undefined: known to be absent. */
+  young: Map<EntityKey, StoredValue | undefined>;
+  old: Map<EntityKey, StoredValue | undefined>;
+  epoch: number;
+}
+
+interface Pointer {
+  readonly generation: number;
+}
+
+const databasesMax = 4_096;
+/** Greatest key that LMDB takes. */
+const keyBytesMax = 1_978;
+
+/**
+ * An online store in an LMDB environment: one database a view and generation, and one with the published generations and
+ * applied offsets, all changed in one transaction. A transaction is answered once it is on disk.
+ *
+ * Values are cached by two generations of maps: when the young one is full it becomes the old one, and what is read
+ * again moves back. Writes go through this process only, so that absence can be cached too.
+ */
+export class LmdbOnlineStore implements OnlineStore {
+  readonly #root: RootDatabase;
+  readonly #meta: Database<unknown, string>;
+  readonly #views = new Map<string, Table>();
+  readonly #youngMax: number;
+  #young = 0;
+  #epoch = 0;
+
+  private constructor(root: RootDatabase, cacheEntriesMax: number) {
+    this.#root = root;
+    this.#meta = root.openDB<unknown, string>({ name: "meta", encoding: "json" });
+    this.#youngMax = cacheEntriesMax >> 1;
+  }
+
+  static open(options: LmdbOptions): LmdbOnlineStore {
+    const root = open({ path: options.path, mapSize: options.sizeMaxBytes, maxDbs: databasesMax });
+    return new LmdbOnlineStore(root, options.cacheEntriesMax);
+  }
+
+  async openView(id: string): Promise<ViewHandle> {
+    const known = this.#views.get(id);
+    if (known !== undefined) return known;
+    const generation = (this.#meta.get(pointerKey(id)) as Pointer | undefined)?.generation ?? 1;
+    const table = this.#table(id, generation);
+    this.#views.set(id, table);
+    return table;
+  }
+
+  get(batch: ReadBatch): undefined {
+    for (let i = 0; i < batch.size; i++) {
+      const key = batch.keys[i];
+      batch.values[i] = key === undefined ? undefined : this.#read(batch.views[i] as Table, key);
+    }
+    return undefined;
+  }
+
+  async write(mutations: readonly Mutation[], offsets: readonly AppliedOffset[] = []): Promise<void> {
+    const written: { table: Table; key: EntityKey; bytes: Uint8Array }[] = [];
+    await this.#root.transaction(() => {
+      // Everything is worked out before the first change, so that a merge that throws leaves nothing behind.
+      written.length = 0;
+      const latest = new Map<Table, Map<EntityKey, Uint8Array>>();
+      for (const { view, key, merge } of mutations) {
+        const table = view as Table;
+        let values = latest.get(table);
+        if (values === undefined) {
+          values = new Map();
+          latest.set(table, values);
+        }
+        const bytes = merge(values.get(key) ?? stored(table, encodeKey(key)));
+        if (bytes !== undefined) values.set(key, bytes);
+      }
+      for (const [table, values] of latest)
+        for (const [key, bytes] of values) {
+          const packed = encodeKey(key);
+          if (packed.length > keyBytesMax) throw new RangeError(`a key of ${packed.length} bytes is too long`);
+          written.push({ table, key, bytes });
+        }
+      for (const { table, key, bytes } of written) table.database.put(encodeKey(key), bytes);
+      for (const { view, offset } of offsets) this.#meta.put(offsetKey(view), offset);
+    });
+    for (const { table, key, bytes } of written) this.#keep(table, key, { bytes, decoded: undefined });
+  }
+
+  async appliedOffset(view: ViewHandle): Promise<number> {
+    const offset = this.#meta.get(offsetKey(view));
+    return typeof offset === "number" ? offset : 0;
+  }
+
+  async listKeys(view: ViewHandle, after: EntityKey | undefined, limit: number): Promise<EntityKey[]> {
+    const { database } = view as Table;
+    const start = after === undefined ? undefined : encodeKey(after);
+    const range = database.getKeys(start === undefined ? { limit } : { start, limit: limit + 1 });
+    const keys: EntityKey[] = [];
+    for (const bytes of range)
+      if (start === undefined || Buffer.compare(bytes, start) !== 0) keys.push(decodeKey(bytes));
+    return keys.slice(0, limit);
+  }
+
+  async createGeneration(view: ViewHandle): Promise<ViewHandle> {
+    const next = this.#table(view.id, view.generation + 1);
+    await next.database.clearAsync();
+    await this.#meta.remove(offsetKey(next));
+    return next;
+  }
+
+  async publish(generation: ViewHandle): Promise<void> {
+    const next = generation as Table;
+    await this.#meta.put(pointerKey(next.id), { generation: next.generation } satisfies Pointer);
+    const table = (await this.openView(next.id)) as Table;
+    if (table !== next) {
+      table.generation = next.generation;
+      table.database = next.database;
+      table.young = new Map();
+      table.old = new Map();
+    }
+    const oldest = next.generation - 2;
+    if (oldest < 1) return;
+    const dropped = this.#table(next.id, oldest);
+    await dropped.database.clearAsync();
+    await this.#meta.remove(offsetKey(dropped));
+  }
+
+  async close(): Promise<void> {
+    await this.#root.flushed;
+    await this.#root.close();
+  }
+
+  #table(id: string, generation: number): Table {
+    const name = `${id}@${generation}`;
+    const database: Bytes = this.#root.openDB({ name, encoding: "binary", keyEncoding: "binary" });
+    return { id, generation, database, young: new Map(), old: new Map(), epoch: this.#epoch };
+  }
+
+  #read(table: Table, key: EntityKey): StoredValue | undefined {
+    const found = table.young.get(key);
+    if (found !== undefined) return found;
+    if (this.#youngMax === 0) return asStored(stored(table, encodeKey(key)));
+    if (table.epoch === this.#epoch && table.young.has(key)) return undefined;
+    this.#turn(table);
+    const value = table.old.has(key) ? table.old.get(key) : asStored(stored(table, encodeKey(key)));
+    this.#keep(table, key, value);
+    return value;
+  }
+
+  #keep(table: Table, key: EntityKey, value: StoredValue | undefined) {
+    if (this.#youngMax === 0) return;
+    this.#turn(table);
+    const before = table.young.size;
+    table.young.set(key, value);
+    // Large values weigh more, so that the bound holds for memory too.
+    this.#young += table.young.size - before + ((value?.bytes.length ?? 0) >> 9);
+    if (this.#young > this.#youngMax) {
+      this.#epoch++;
+      this.#young = 0;
+    }
+  }
+
+  /** Brings a table to the epoch that the cache as a whole is in. */
+  #turn(table: Table) {
+    if (table.epoch === this.#epoch) return;
+    table.old = table.epoch === this.#epoch - 1 ? table.young : new Map();
+    table.young = new Map();
+    table.epoch = this.#epoch;
+  }
+}
+
+function pointerKey(id: string): string {
+  return `generation ${id}`;
+}
+
+function offsetKey(view: ViewHandle): string {
+  return `offset ${view.id}@${view.generation}`;
+}
+
+function asStored(bytes: Uint8Array | undefined): StoredValue | undefined {
+  return bytes === undefined ? undefined : { bytes, decoded: undefined };
+}
+
+/** A copy of the stored bytes, 8-byte aligned. LMDB's own buffer is valid until the next read only. */
+function stored(table: Table, key: Uint8Array): Uint8Array | undefined {
+  const shared = table.database.getBinaryFast(key);
+  return shared === undefined ? undefined : Uint8Array.prototype.slice.call(shared, 0, shared.length);
+}

@@ -1,0 +1,83 @@
+import { type EntityKey, encodeKey } from "../domain/entity-key.ts";
+import type {
+  AppliedOffset,
+  Mutation,
+  OnlineStore,
+  ReadBatch,
+  StoredValue,
+  ViewHandle,
+} from "../domain/online-store.ts";
+
+interface Table extends ViewHandle {
+  generation: number;
+  values: Map<EntityKey, StoredValue>;
+  offset: { applied: number };
+}
+
+/** An online store in this process's memory; durable as long as the process. */
+export class MemoryOnlineStore implements OnlineStore {
+  readonly #views = new Map<string, Table>();
+
+  async openView(id: string): Promise<ViewHandle> {
+    let table = this.#views.get(id);
+    if (table === undefined) {
+      table = { id, generation: 1, values: new Map(), offset: { applied: 0 } };
+      this.#views.set(id, table);
+    }
+    return table;
+  }
+
+  get(batch: ReadBatch): undefined {
+    for (let i = 0; i < batch.size; i++) {
+      const key = batch.keys[i];
+      batch.values[i] = key === undefined ? undefined : (batch.views[i] as Table).values.get(key);
+    }
+    return undefined;
+  }
+
+  async write(mutations: readonly Mutation[], offsets: readonly AppliedOffset[] = []): Promise<void> {
+    const changed = new Map<Table, Map<EntityKey, StoredValue>>();
+    for (const { view, key, merge } of mutations) {
+      const table = view as Table;
+      let values = changed.get(table);
+      if (values === undefined) {
+        values = new Map();
+        changed.set(table, values);
+      }
+      const bytes = merge((values.get(key) ?? table.values.get(key))?.bytes);
+      if (bytes !== undefined) values.set(key, { bytes, decoded: undefined });
+    }
+    for (const [table, values] of changed) for (const [key, value] of values) table.values.set(key, value);
+    for (const { view, offset } of offsets) (view as Table).offset.applied = offset;
+  }
+
+  async appliedOffset(view: ViewHandle): Promise<number> {
+    return (view as Table).offset.applied;
+  }
+
+  async listKeys(view: ViewHandle, after: EntityKey | undefined, limit: number): Promise<EntityKey[]> {
+    const from = after === undefined ? undefined : encodeKey(after);
+    return [...(view as Table).values.keys()]
+      .map((key) => ({ key, bytes: encodeKey(key) }))
+      .filter(({ bytes }) => from === undefined || Buffer.compare(bytes, from) > 0)
+      .sort((a, b) => Buffer.compare(a.bytes, b.bytes))
+      .slice(0, limit)
+      .map(({ key }) => key);
+  }
+
+  async createGeneration(view: ViewHandle): Promise<ViewHandle> {
+    return { id: view.id, generation: view.generation + 1, values: new Map(), offset: { applied: 0 } } as Table;
+  }
+
+  async publish(generation: ViewHandle): Promise<void> {
+    const next = generation as Table;
+    const table = (await this.openView(next.id)) as Table;
+    table.generation = next.generation;
+    table.values = next.values;
+    table.offset = next.offset;
+  }
+
+  async close(): Promise<void> {
+    this.#views.clear();
+  }
+}

@@ -1,0 +1,202 @@
+import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
+import { seededRandom } from "@weft/testkit";
+import type { EntityKey } from "./entity-key.ts";
+import { type OnlineStore, ReadBatch, type ViewHandle } from "./online-store.ts";
+
+const bytes = (...values: number[]) => Uint8Array.from(values);
+
+/** What every online store must do. `open` gives an empty store; `reopen`, where there is one, opens the same data again. */
+export function onlineStoreContract(
+  name: string,
+  open: () => Promise<OnlineStore>,
+  reopen?: (store: OnlineStore) => Promise<OnlineStore>,
+): void {
+  describe(`${name} online store`, () => {
+    let store: OnlineStore;
+    beforeEach(async () => {
+      store = await open();
+    });
+    afterEach(async () => {
+      await store.close();
+    });
+
+    const put = (view: ViewHandle, key: EntityKey, value: Uint8Array) =>
+      store.write([{ view, key, merge: () => value }]);
+    const read = async (...pairs: [ViewHandle, EntityKey][]) => {
+      const batch = new ReadBatch();
+      for (const [view, key] of pairs) batch.add(view, key);
+      await store.get(batch);
+      return batch.values.slice(0, batch.size).map((value) => (value === undefined ? undefined : [...value.bytes]));
+    };
+
+    test("reads several views and keys in one batch, absent ones as undefined", async () => {
+      const cards = await store.openView("s/cards/1");
+      const shops = await store.openView("s/shops/1");
+      await store.write([
+        { view: cards, key: 1n, merge: () => bytes(1) },
+        { view: cards, key: 9_007_199_254_740_993n, merge: () => bytes(2) },
+        { view: shops, key: "ü", merge: () => bytes(3, 4) },
+        { view: shops, key: "", merge: () => bytes(5) },
+      ]);
+      expect(
+        await read([cards, 1n], [cards, 2n], [cards, 9_007_199_254_740_993n], [shops, "ü"], [shops, ""], [cards, "1"]),
+      ).toEqual([[1], undefined, [2], [3, 4], [5], undefined]);
+    });
+
+    test("the same id is the same view; another digest is another", async () => {
+      await put(await store.openView("s/v/1"), "a", bytes(1));
+      expect(await read([await store.openView("s/v/1"), "a"], [await store.openView("s/v/2"), "a"])).toEqual([
+        [1],
+        undefined,
+      ]);
+    });
+
+    test("a write sees what is stored, and what it changed itself", async () => {
+      const view = await store.openView("s/v/1");
+      const add = { view, key: "a", merge: (current: Uint8Array | undefined) => bytes((current?.[0] ?? 0) + 1) };
+      await store.write([add, add]);
+      await Promise.all([store.write([add]), store.write([add, add])]);
+      expect(await read([view, "a"])).toEqual([[5]]);
+    });
+
+    test("compare-and-set: undefined leaves the stored value alone", async () => {
+      const view = await store.openView("s/v/1");
+      const greatest = (value: number) => ({
+        view,
+        key: 7n,
+        merge: (current: Uint8Array | undefined) => ((current?.[0] ?? -1) >= value ? undefined : bytes(value)),
+      });
+      const random = seededRandom(7);
+      const values = Array.from({ length: 200 }, () => Math.floor(random() * 256));
+      await Promise.all(values.map((value) => store.write([greatest(value)])));
+      expect(await read([view, 7n])).toEqual([[Math.max(...values)]]);
+    });
+
+    test("all of a write or nothing: a merge that throws changes no key and no offset", async () => {
+      const view = await store.openView("s/v/1");
+      const write = store.write(
+        [
+          { view, key: "a", merge: () => bytes(1) },
+          {
+            view,
+            key: "b",
+            merge: () => {
+              throw new RangeError("no");
+            },
+          },
+        ],
+        [{ view, offset: 3 }],
+      );
+      await expect(write).rejects.toThrow("no");
+      expect(await read([view, "a"])).toEqual([undefined]);
+      expect(await store.appliedOffset(view)).toBe(0);
+      await put(view, "a", bytes(2));
+      expect(await read([view, "a"])).toEqual([[2]]);
+    });
+
+    test("keeps the applied offset of each view with its data", async () => {
+      const view = await store.openView("s/v/1");
+      const other = await store.openView("s/w/1");
+      expect(await store.appliedOffset(view)).toBe(0);
+      await store.write([{ view, key: "a", merge: () => bytes(1) }], [{ view, offset: 12 }]);
+      expect([await store.appliedOffset(view), await store.appliedOffset(other)]).toEqual([12, 0]);
+    });
+
+    test("lists keys in order, page by page", async () => {
+      const view = await store.openView("s/v/1");
+      const numbers = [5n, -3n, 0n, 9_007_199_254_740_993n, -9_223_372_036_854_775_808n, 256n, 255n];
+      for (const key of numbers) await put(view, key, bytes(1));
+      const sorted = [...numbers].sort((a, b) => (a < b ? -1 : 1));
+      const pages: EntityKey[][] = [];
+      let after: EntityKey | undefined;
+      do {
+        const page = await store.listKeys(view, after, 3);
+        pages.push(page);
+        after = page.at(-1);
+      } while (after !== undefined);
+      expect(pages.map((page) => page.length)).toEqual([3, 3, 1, 0]);
+      expect(pages.flat()).toEqual(sorted);
+      const texts = await store.openView("s/texts/1");
+      for (const key of ["b", "a", "é", "aa", "Z"]) await put(texts, key, bytes(1));
+      expect(await store.listKeys(texts, undefined, 10)).toEqual(["Z", "a", "aa", "b", "é"]);
+    });
+
+    test("a generation is invisible until it is published, and then at once", async () => {
+      const view = await store.openView("s/v/1");
+      await put(view, "a", bytes(1));
+      const next = await store.createGeneration(view);
+      await store.write([{ view: next, key: "b", merge: () => bytes(2) }], [{ view: next, offset: 9 }]);
+      expect(await read([view, "a"], [view, "b"], [next, "b"])).toEqual([[1], undefined, [2]]);
+      expect(await store.appliedOffset(view)).toBe(0);
+      await store.publish(next);
+      expect(view.generation).toBe(2);
+      expect(await read([view, "a"], [view, "b"])).toEqual([undefined, [2]]);
+      expect(await store.appliedOffset(view)).toBe(9);
+      expect(await store.listKeys(view, undefined, 10)).toEqual(["b"]);
+      await put(view, "c", bytes(3));
+      const third = await store.createGeneration(view);
+      await put(third, "d", bytes(4));
+      await store.publish(third);
+      const fourth = await store.createGeneration(view);
+      await store.publish(fourth);
+      expect([view.generation, await read([view, "d"])]).toEqual([4, [undefined]]);
+    });
+
+    test("a generation left unpublished starts again empty", async () => {
+      const view = await store.openView("s/v/1");
+      await put(await store.createGeneration(view), "half", bytes(1));
+      const again = await store.createGeneration(view);
+      expect(await read([again, "half"])).toEqual([undefined]);
+      expect(await store.appliedOffset(again)).toBe(0);
+    });
+
+    test("what a reader decoded is dropped when the value changes", async () => {
+      const view = await store.openView("s/v/1");
+      await put(view, "a", bytes(1));
+      const batch = new ReadBatch();
+      batch.add(view, "a");
+      await store.get(batch);
+      const before = batch.values[0];
+      await put(view, "a", bytes(2));
+      await store.get(batch);
+      expect(batch.values[0]).not.toBe(before);
+      expect(batch.values[0]?.bytes[0]).toBe(2);
+      expect(batch.values[0]?.decoded).toBeUndefined();
+    });
+
+    test("stays right under random writes, reads and evictions", async () => {
+      const seed = 99;
+      const random = seededRandom(seed);
+      const views = [await store.openView("s/v/1"), await store.openView("s/w/1")];
+      const model = new Map<string, number>();
+      for (let step = 0; step < 3_000; step++) {
+        const at = Math.floor(random() * 2);
+        const view = views[at] as ViewHandle;
+        const key = BigInt(Math.floor(random() * 100));
+        if (random() < 0.2) {
+          const value = Math.floor(random() * 256);
+          model.set(`${at}/${key}`, value);
+          await put(view, key, bytes(value));
+        } else {
+          const expected = model.get(`${at}/${key}`);
+          const [value] = await read([view, key]);
+          if (value?.[0] !== expected) expect({ seed, step, value }).toEqual({ seed, step, value: expected });
+        }
+      }
+    });
+
+    if (reopen !== undefined)
+      test("opened again it holds what was written, the published generation and the offset", async () => {
+        const view = await store.openView("s/v/1");
+        await put(view, "old", bytes(1));
+        const next = await store.createGeneration(view);
+        await store.write([{ view: next, key: "new", merge: () => bytes(2) }], [{ view: next, offset: 5 }]);
+        await store.publish(next);
+        store = await reopen(store);
+        const again = await store.openView("s/v/1");
+        expect(again.generation).toBe(2);
+        expect(await read([again, "old"], [again, "new"])).toEqual([undefined, [2]]);
+        expect(await store.appliedOffset(again)).toBe(5);
+      });
+  });
+}

@@ -1,0 +1,72 @@
+import type { EntityKey } from "./entity-key.ts";
+import type { ViewState } from "./view-state.ts";
+
+/** A view's states in the store, of one generation. The handle of a view always stands for its published generation. */
+export interface ViewHandle {
+  /** Scenario, view and definition digest: releases that share a definition share its states. */
+  readonly id: string;
+  /** From 1. */
+  readonly generation: number;
+}
+
+/** A packed state as the store holds it; never written to. */
+export interface StoredValue {
+  readonly bytes: Uint8Array;
+  /** What a reader made of the bytes, kept for the next one. */
+  decoded: ViewState | undefined;
+}
+
+/** Pairs of view and key to read in one round trip, and what was found; reused from read to read. */
+export class ReadBatch {
+  size = 0;
+  readonly views: ViewHandle[] = [];
+  readonly keys: EntityKey[] = [];
+  readonly values: (StoredValue | undefined)[] = [];
+
+  clear(): void {
+    this.size = 0;
+  }
+
+  add(view: ViewHandle, key: EntityKey): number {
+    const place = this.size++;
+    this.views[place] = view;
+    this.keys[place] = key;
+    return place;
+  }
+}
+
+/** A change of one state, worked out from what is stored. */
+export interface Mutation {
+  readonly view: ViewHandle;
+  readonly key: EntityKey;
+  /** Answers the new bytes, or undefined for no change. May be called again where another writer came first. */
+  merge(current: Uint8Array | undefined): Uint8Array | undefined;
+}
+
+/** How far the event log has been applied to a view: the last offset, inclusive. */
+export interface AppliedOffset {
+  readonly view: ViewHandle;
+  readonly offset: number;
+}
+
+/**
+ * Packed states by view and key. What is written is visible to every later read, all of a write or nothing of it, and
+ * survives the process once the promise has resolved.
+ */
+export interface OnlineStore {
+  /** Opens a view by id; its first generation is made where there is none. The same id answers the same handle. */
+  openView(id: string): Promise<ViewHandle>;
+  /** Fills `values` in one round trip. Answers undefined, with the values there, where the store reads at once. */
+  get(batch: ReadBatch): undefined | Promise<void>;
+  /** Applies changes and offsets as one. Mutations of one key apply in their order. */
+  write(mutations: readonly Mutation[], offsets?: readonly AppliedOffset[]): Promise<void>;
+  /** The last offset applied; 0 where none was. */
+  appliedOffset(view: ViewHandle): Promise<number>;
+  /** Keys in order (integers by value, texts by UTF-8 bytes), after a key. */
+  listKeys(view: ViewHandle, after: EntityKey | undefined, limit: number): Promise<EntityKey[]>;
+  /** Makes an empty generation that no reader sees. One that was left unpublished is replaced. */
+  createGeneration(view: ViewHandle): Promise<ViewHandle>;
+  /** Points readers of the view at a generation, at once; the one before stays, older ones go. */
+  publish(generation: ViewHandle): Promise<void>;
+  close(): Promise<void>;
+}
