@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/monitoring/v1/monitoring.proto.
  */
 export const file_weft_monitoring_v1_monitoring: GenFile = /*@__PURE__*/
-  fileDesc("CiN3ZWZ0L21vbml0b3JpbmcvdjEvbW9uaXRvcmluZy5wcm90bxISd2VmdC5tb25pdG9yaW5nLnYxIk8KDlByZWRpY3RlZFNjb3JlEg0KBW1vZGVsGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSDQoFc2NvcmUYAyABKAESDgoGc2hhZG93GAQgASgIIpgDChBMb2dnZWRQcmVkaWN0aW9uEhIKCnJlcXVlc3RfaWQYASABKAkSDAoEaXRlbRgCIAEoCRIQCghzY2VuYXJpbxgDIAEoCRISCgpyZWxlYXNlX2lkGAQgASgJEhUKDWV2ZW50X3RpbWVfdXMYBSABKAMSRAoIZW50aXRpZXMYBiADKAsyMi53ZWZ0Lm1vbml0b3JpbmcudjEuTG9nZ2VkUHJlZGljdGlvbi5FbnRpdGllc0VudHJ5EhUKDWZlYXR1cmVfbW9kZWwYByABKAkSEAoIZmVhdHVyZXMYCCABKAwSEAoIc3RhdHVzZXMYCSABKAwSMgoGc2NvcmVzGAogAygLMiIud2VmdC5tb25pdG9yaW5nLnYxLlByZWRpY3RlZFNjb3JlEhAKCGRlY2lzaW9uGAsgASgJEhAKCGRlZ3JhZGVkGAwgASgIEg4KBnRlbmFudBgNIAEoCRILCgNhcm0YDiABKAkaLwoNRW50aXRpZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIlIKFUxvZ1ByZWRpY3Rpb25zUmVxdWVzdBI5CgtwcmVkaWN0aW9ucxgBIAMoCzIkLndlZnQubW9uaXRvcmluZy52MS5Mb2dnZWRQcmVkaWN0aW9uIjAKFkxvZ1ByZWRpY3Rpb25zUmVzcG9uc2USFgoOYWNjZXB0ZWRfY291bnQYASABKAUiaAoFTGFiZWwSEgoKcmVxdWVzdF9pZBgBIAEoCRIMCgRpdGVtGAIgASgJEg0KBXZhbHVlGAMgASgBEi4KCmxhYmVsX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIk8KEExvZ0xhYmVsc1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSKQoGbGFiZWxzGAIgAygLMhkud2VmdC5tb25pdG9yaW5nLnYxLkxhYmVsIkEKEUxvZ0xhYmVsc1Jlc3BvbnNlEhYKDmFjY2VwdGVkX2NvdW50GAEgASgFEhQKDGpvaW5lZF9jb3VudBgCIAEoBSJiCg9HZXREcmlmdFJlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSEgoKcmVsZWFzZV9pZBgCIAEoCRIpCgZ3aW5kb3cYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24i1wEKDkRyaWZ0U3RhdGlzdGljEgwKBG5hbWUYASABKAkSCwoDcHNpGAIgASgBEhUKDWN1cnJlbnRfY291bnQYAyABKAMSFwoPcmVmZXJlbmNlX2NvdW50GAQgASgDEhUKDW1pc3NpbmdfcmF0aW8YBSABKAESEQoJdGhyZXNob2xkGAYgASgBEg8KB2RyaWZ0ZWQYByABKAgSDQoFZWRnZXMYCCADKAESGAoQcmVmZXJlbmNlX3NoYXJlcxgJIAMoARIWCg5jdXJyZW50X3NoYXJlcxgKIAMoASKOAQoQUXVhbGl0eVN0YXRpc3RpYxINCgVtb2RlbBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhYKDmxhYmVsbGVkX2NvdW50GAMgASgDEhAKA2F1YxgEIAEoAUgAiAEBEhgKC2JyaWVyX3Njb3JlGAUgASgBSAGIAQFCBgoEX2F1Y0IOCgxfYnJpZXJfc2NvcmUikQIKEEdldERyaWZ0UmVzcG9uc2USEgoKcmVsZWFzZV9pZBgBIAEoCRIwCgx3aW5kb3dfc3RhcnQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCndpbmRvd19lbmQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhgKEHByZWRpY3Rpb25fY291bnQYBCABKAMSNgoKc3RhdGlzdGljcxgFIAMoCzIiLndlZnQubW9uaXRvcmluZy52MS5EcmlmdFN0YXRpc3RpYxI1CgdxdWFsaXR5GAYgAygLMiQud2VmdC5tb25pdG9yaW5nLnYxLlF1YWxpdHlTdGF0aXN0aWMyvAIKEU1vbml0b3JpbmdTZXJ2aWNlEmwKDkxvZ1ByZWRpY3Rpb25zEikud2VmdC5tb25pdG9yaW5nLnYxLkxvZ1ByZWRpY3Rpb25zUmVxdWVzdBoqLndlZnQubW9uaXRvcmluZy52MS5Mb2dQcmVkaWN0aW9uc1Jlc3BvbnNlIgOQAgISXQoJTG9nTGFiZWxzEiQud2VmdC5tb25pdG9yaW5nLnYxLkxvZ0xhYmVsc1JlcXVlc3QaJS53ZWZ0Lm1vbml0b3JpbmcudjEuTG9nTGFiZWxzUmVzcG9uc2UiA5ACAhJaCghHZXREcmlmdBIjLndlZnQubW9uaXRvcmluZy52MS5HZXREcmlmdFJlcXVlc3QaJC53ZWZ0Lm1vbml0b3JpbmcudjEuR2V0RHJpZnRSZXNwb25zZSIDkAIBYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiN3ZWZ0L21vbml0b3JpbmcvdjEvbW9uaXRvcmluZy5wcm90bxISd2VmdC5tb25pdG9yaW5nLnYxIk8KDlByZWRpY3RlZFNjb3JlEg0KBW1vZGVsGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSDQoFc2NvcmUYAyABKAESDgoGc2hhZG93GAQgASgIIpgDChBMb2dnZWRQcmVkaWN0aW9uEhIKCnJlcXVlc3RfaWQYASABKAkSDAoEaXRlbRgCIAEoCRIQCghzY2VuYXJpbxgDIAEoCRISCgpyZWxlYXNlX2lkGAQgASgJEhUKDWV2ZW50X3RpbWVfdXMYBSABKAMSRAoIZW50aXRpZXMYBiADKAsyMi53ZWZ0Lm1vbml0b3JpbmcudjEuTG9nZ2VkUHJlZGljdGlvbi5FbnRpdGllc0VudHJ5EhUKDWZlYXR1cmVfbW9kZWwYByABKAkSEAoIZmVhdHVyZXMYCCABKAwSEAoIc3RhdHVzZXMYCSABKAwSMgoGc2NvcmVzGAogAygLMiIud2VmdC5tb25pdG9yaW5nLnYxLlByZWRpY3RlZFNjb3JlEhAKCGRlY2lzaW9uGAsgASgJEhAKCGRlZ3JhZGVkGAwgASgIEg4KBnRlbmFudBgNIAEoCRILCgNhcm0YDiABKAkaLwoNRW50aXRpZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIlIKFUxvZ1ByZWRpY3Rpb25zUmVxdWVzdBI5CgtwcmVkaWN0aW9ucxgBIAMoCzIkLndlZnQubW9uaXRvcmluZy52MS5Mb2dnZWRQcmVkaWN0aW9uIjAKFkxvZ1ByZWRpY3Rpb25zUmVzcG9uc2USFgoOYWNjZXB0ZWRfY291bnQYASABKAUiaAoFTGFiZWwSEgoKcmVxdWVzdF9pZBgBIAEoCRIMCgRpdGVtGAIgASgJEg0KBXZhbHVlGAMgASgBEi4KCmxhYmVsX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIk8KEExvZ0xhYmVsc1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSKQoGbGFiZWxzGAIgAygLMhkud2VmdC5tb25pdG9yaW5nLnYxLkxhYmVsIkEKEUxvZ0xhYmVsc1Jlc3BvbnNlEhYKDmFjY2VwdGVkX2NvdW50GAEgASgFEhQKDGpvaW5lZF9jb3VudBgCIAEoBSJiCg9HZXREcmlmdFJlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSEgoKcmVsZWFzZV9pZBgCIAEoCRIpCgZ3aW5kb3cYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24i5gEKDkRyaWZ0U3RhdGlzdGljEgwKBG5hbWUYASABKAkSCwoDcHNpGAIgASgBEhUKDWN1cnJlbnRfY291bnQYAyABKAMSFwoPcmVmZXJlbmNlX2NvdW50GAQgASgDEhUKDW1pc3NpbmdfcmF0aW8YBSABKAESEQoJdGhyZXNob2xkGAYgASgBEg8KB2RyaWZ0ZWQYByABKAgSDQoFZWRnZXMYCCADKAESGAoQcmVmZXJlbmNlX3NoYXJlcxgJIAMoARIWCg5jdXJyZW50X3NoYXJlcxgKIAMoARINCgVtb2RlbBgLIAEoCSKOAQoQUXVhbGl0eVN0YXRpc3RpYxINCgVtb2RlbBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhYKDmxhYmVsbGVkX2NvdW50GAMgASgDEhAKA2F1YxgEIAEoAUgAiAEBEhgKC2JyaWVyX3Njb3JlGAUgASgBSAGIAQFCBgoEX2F1Y0IOCgxfYnJpZXJfc2NvcmUikQIKEEdldERyaWZ0UmVzcG9uc2USEgoKcmVsZWFzZV9pZBgBIAEoCRIwCgx3aW5kb3dfc3RhcnQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCndpbmRvd19lbmQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhgKEHByZWRpY3Rpb25fY291bnQYBCABKAMSNgoKc3RhdGlzdGljcxgFIAMoCzIiLndlZnQubW9uaXRvcmluZy52MS5EcmlmdFN0YXRpc3RpYxI1CgdxdWFsaXR5GAYgAygLMiQud2VmdC5tb25pdG9yaW5nLnYxLlF1YWxpdHlTdGF0aXN0aWMyvAIKEU1vbml0b3JpbmdTZXJ2aWNlEmwKDkxvZ1ByZWRpY3Rpb25zEikud2VmdC5tb25pdG9yaW5nLnYxLkxvZ1ByZWRpY3Rpb25zUmVxdWVzdBoqLndlZnQubW9uaXRvcmluZy52MS5Mb2dQcmVkaWN0aW9uc1Jlc3BvbnNlIgOQAgISXQoJTG9nTGFiZWxzEiQud2VmdC5tb25pdG9yaW5nLnYxLkxvZ0xhYmVsc1JlcXVlc3QaJS53ZWZ0Lm1vbml0b3JpbmcudjEuTG9nTGFiZWxzUmVzcG9uc2UiA5ACAhJaCghHZXREcmlmdBIjLndlZnQubW9uaXRvcmluZy52MS5HZXREcmlmdFJlcXVlc3QaJC53ZWZ0Lm1vbml0b3JpbmcudjEuR2V0RHJpZnRSZXNwb25zZSIDkAIBYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * One model's output for one row.
@@ -238,7 +238,7 @@ export type Label = Message<"weft.monitoring.v1.Label"> & {
   value: number;
 
   /**
-   * When the truth was known; default now.
+   * When the truth was known; default now. Of several labels of a prediction the latest counts, then the greater value.
    *
    * @generated from field: google.protobuf.Timestamp label_time = 4;
    */
@@ -322,14 +322,15 @@ export type GetDriftRequest = Message<"weft.monitoring.v1.GetDriftRequest"> & {
   scenario: string;
 
   /**
-   * Release; the newest with predictions when empty.
+   * Release; when empty the newest with predictions: the one whose first prediction was logged last.
    *
    * @generated from field: string release_id = 2;
    */
   releaseId: string;
 
   /**
-   * Length of the current window by event time, ending at the newest prediction; default one day.
+   * Length of the current window by event time, ending at the release's newest prediction; default one day. The window
+   * starts where a bucket of the histograms does, so it covers up to one bucket more.
    *
    * @generated from field: google.protobuf.Duration window = 3;
    */
@@ -357,7 +358,7 @@ export type DriftStatistic = Message<"weft.monitoring.v1.DriftStatistic"> & {
   name: string;
 
   /**
-   * Population stability index against the reference, over the reference's bins.
+   * Population stability index against the reference, over the reference's bins and one bin for missing values.
    *
    * @generated from field: double psi = 2;
    */
@@ -378,7 +379,7 @@ export type DriftStatistic = Message<"weft.monitoring.v1.DriftStatistic"> & {
   referenceCount: bigint;
 
   /**
-   * Share of missing values in the window, 0 to 1.
+   * Share of the window's rows without a value (NaN), 0 to 1.
    *
    * @generated from field: double missing_ratio = 5;
    */
@@ -406,18 +407,25 @@ export type DriftStatistic = Message<"weft.monitoring.v1.DriftStatistic"> & {
   edges: number[];
 
   /**
-   * Share of the reference in each bin.
+   * Share of the reference's rows in each bin; they sum to 1 less its share of missing values.
    *
    * @generated from field: repeated double reference_shares = 9;
    */
   referenceShares: number[];
 
   /**
-   * Share of the window in each bin.
+   * Share of the window's rows in each bin; they sum to 1 - missing_ratio.
    *
    * @generated from field: repeated double current_shares = 10;
    */
   currentShares: number[];
+
+  /**
+   * Model whose reference this is compared with.
+   *
+   * @generated from field: string model = 11;
+   */
+  model: string;
 };
 
 /**
