@@ -39,9 +39,14 @@ export const offlineReasons = {
     message: (m: { startUs: number; endUs: number }) =>
       `the end ${m.endUs} us must come after the start ${m.startUs} us`,
   },
+  OFFLINE_JOBS_FULL: {
+    code: Code.ResourceExhausted,
+    message: (m: { jobsMax: number }) => `${m.jobsMax} jobs of the offline store are waiting already`,
+    retryAfterMs: 1_000,
+  },
   OFFLINE_STORE_FULL: {
     code: Code.ResourceExhausted,
-    message: (m: { fault: string }) => `no space is left for the offline store: ${m.fault}`,
+    message: (m: { fault: string }) => `no room is left for the offline store: ${m.fault}`,
   },
   OFFLINE_QUERY_FAILED: {
     code: Code.Internal,

@@ -11,10 +11,21 @@ export interface StateEntry {
   readonly state: Uint8Array<ArrayBuffer>;
 }
 
+/** A view's new generation, which no reader sees before it is published. */
+export interface GenerationWriter {
+  /** Takes states in, 1 to 1,000 at a time, in key order where the view has one entity; each key comes once. */
+  write(entries: readonly StateEntry[]): Promise<void>;
+}
+
 /** Where materialized states go. */
-export interface StateWriter {
-  /** Takes states in, 1 to 1,000 at a time, in key order where the view has one entity; a state replaces what the key had. */
-  write(view: CompiledView, entries: readonly StateEntry[]): Promise<void>;
+export interface MaterializeTarget {
+  /** Starts a new generation of a view; one that was left unpublished is dropped. */
+  begin(view: CompiledView): Promise<GenerationWriter>;
+  /**
+   * Shows the generations that were begun to readers, all of them or, where it fails, those of some views. What was
+   * pushed since the pushed rows were read is in them too.
+   */
+  publish(): Promise<void>;
 }
 
 export interface MaterializeOptions {
@@ -23,7 +34,7 @@ export interface MaterializeOptions {
   /** Views to load. */
   readonly views: readonly CompiledView[];
   readonly store: OfflineStore;
-  readonly target: StateWriter;
+  readonly target: MaterializeTarget;
   /** Load what was known up to this time in microseconds, inclusive; default everything. */
   readonly endUs?: number | undefined;
   readonly pushed?: PushedRows | undefined;
@@ -49,7 +60,7 @@ const entriesBytesMax = 4 << 20;
 /**
  * Loads views into the online store: for field views the newest row of each key, for window views the state that all
  * its events leave. Each source is read once. Rows come sorted by key, so that one state at a time is in memory, however
- * many keys there are. Running it again writes the same bytes.
+ * many keys there are. Readers see the new states once all of them are written. Running it again writes the same bytes.
  */
 export async function* materialize(options: MaterializeOptions): AsyncGenerator<MaterializeProgress> {
   const { views, store, target, signal } = options;
@@ -67,8 +78,9 @@ export async function* materialize(options: MaterializeOptions): AsyncGenerator<
     for (const view of views) {
       progress.view = view.name;
       const before = progress.rowsRead;
+      const generation = await target.begin(view);
       for await (const { rows, entries } of states(workspace, view, options.endUs)) {
-        if (entries.length > 0) await target.write(view, entries);
+        if (entries.length > 0) await generation.write(entries);
         progress.entitiesWritten += entries.length;
         progress.rowsRead = before + rows;
         yield { ...progress };
@@ -77,6 +89,7 @@ export async function* materialize(options: MaterializeOptions): AsyncGenerator<
       progress.rowsRead = before + (rowCounts.get(view.view.source) ?? 0);
       yield { ...progress };
     }
+    await target.publish();
     yield { ...progress, view: "", done: true };
   } finally {
     await workspace.close();

@@ -3,7 +3,7 @@ import { isWeftError } from "@weft/errors";
 import type { Scenario, Value } from "@weft/scenario";
 import type { EntityKey } from "./entity-key.ts";
 import { joinKeys } from "./entity-key.ts";
-import { type MaterializeProgress, materialize } from "./materialize.ts";
+import { type MaterializeProgress, type MaterializeTarget, materialize } from "./materialize.ts";
 import {
   fingerprint,
   type Labelled,
@@ -18,7 +18,7 @@ import {
 import type { ColumnSpec } from "./offline-store.ts";
 import { buildTrainingSet, type TrainingSetProgress, type TrainingSetResult } from "./training-set.ts";
 import { computeTransform } from "./transform.ts";
-import { type CompiledView, type SourceRow, sourceFields } from "./view-state.ts";
+import { type SourceRow, sourceFields } from "./view-state.ts";
 
 const seed = 20_252;
 const cards = 900;
@@ -177,6 +177,9 @@ describe("training set", () => {
     const shares = messages.map(({ rows: done }) => done);
     expect(shares).toEqual([...shares].sort((a, b) => a - b));
     expect(messages.at(-1)?.rows).toBe(rows.length);
+    const kept = rows.filter(({ row }) => row.eventUs >= (result.testFromUs ?? 0)).length;
+    expect(kept).toBeGreaterThanOrEqual(Math.floor(rows.length * 0.2));
+    expect(rows.filter(({ row }) => row.eventUs > (result.testFromUs ?? 0)).length).toBeLessThan(rows.length * 0.2);
   });
 
   test(`gives the bits that materialization and online reads give (seed ${seed})`, async () => {
@@ -231,7 +234,7 @@ describe("training set", () => {
     expect(rows.length).toBe(history.labels.filter(({ eventUs }) => eventUs >= startUs && eventUs < endUs).length);
     expect(rows.length).toBeGreaterThan(0);
     const empty = await build({ startUs: 1, endUs: 2 });
-    expect(empty.result.rows).toBe(0);
+    expect(empty.result).toMatchObject({ rows: 0, testFromUs: undefined });
     expect(await vectors(empty.result)).toEqual([]);
   });
 
@@ -312,14 +315,21 @@ async function materialized(
   messages: MaterializeProgress[] = [],
 ): Promise<Map<string, Uint8Array>> {
   const states = new Map<string, Uint8Array>();
-  const target = {
-    async write(view: CompiledView, entries: readonly { readonly key: EntityKey; readonly state: Uint8Array }[]) {
-      for (const { key, state } of entries) states.set(`${view.name}/${key}`, state);
+  let published = false;
+  const target: MaterializeTarget = {
+    begin: async (view) => ({
+      async write(entries) {
+        for (const { key, state } of entries) states.set(`${view.name}/${key}`, state);
+      },
+    }),
+    async publish() {
+      published = true;
     },
   };
   for await (const message of materialize({ scenario: scenario.name, views, store: fixture.store, target, endUs })) {
     messages.push(message);
   }
+  expect(published).toBe(true);
   return states;
 }
 

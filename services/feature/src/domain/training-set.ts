@@ -52,6 +52,8 @@ export interface TrainingSetResult {
   readonly rows: number;
   /** Columns of the file: event_time, label, one a feature reference, the extra ones. */
   readonly columns: readonly string[];
+  /** Rows from this event time on are the share kept for tests; undefined where none is. */
+  readonly testFromUs: number | undefined;
 }
 
 /**
@@ -105,7 +107,8 @@ export async function* buildTrainingSet(options: TrainingSetOptions): AsyncGener
     const result = yield* writeRows(workspace, plan, joins, progress, rowsTotal);
     const path = join(options.directory, scenario.name, plan.trainingSet.name, `${result.contentHash}.parquet`);
     await workspace.exportParquet("result", path);
-    yield { rows: rowsTotal, rowsTotal, result: { ...result, path } };
+    const testFromUs = await testFrom(workspace, plan.trainingSet.testShare, rowsTotal);
+    yield { rows: rowsTotal, rowsTotal, result: { ...result, path, testFromUs } };
   } finally {
     await workspace.close();
   }
@@ -130,10 +133,23 @@ async function createSpine(
   const { label, labelTime } = plan.trainingSet;
   const sql = spineSql({ from: table, source: plan.source, label, labelTime, fields, ...range });
   await workspace.execute(`CREATE TABLE spine AS ${sql}`);
-  let count = 0;
-  const total: ColumnSpec[] = [{ name: "count", type: "count" }];
-  for await (const { columns } of workspace.query("SELECT COUNT(*) FROM spine", total)) count = Number(columns[0]?.[0]);
-  return count;
+  return (await count(workspace, "SELECT COUNT(*) FROM spine")) ?? 0;
+}
+
+/** Event time from which the last rows, `share` of all or a few more of equal time, are kept for tests. */
+function testFrom(workspace: OfflineWorkspace, share: number, rows: number): Promise<number | undefined> {
+  const kept = Math.ceil(rows * share);
+  if (kept === 0) return Promise.resolve(undefined);
+  return count(workspace, `SELECT event_us FROM spine WHERE row_id = ${rows - kept + 1}`);
+}
+
+/** The one number that a query answers. */
+async function count(workspace: OfflineWorkspace, sql: string): Promise<number | undefined> {
+  let answer: number | undefined;
+  for await (const { columns } of workspace.query(sql, [{ name: "answer", type: "count" }])) {
+    answer = Number(columns[0]?.[0]);
+  }
+  return answer;
 }
 
 /** Writes a window view's features at every row of the spine to a table. Answers rows done, now and then. */
@@ -244,7 +260,7 @@ async function* writeRows(
   joins: readonly Join[],
   progress: (rows: number) => TrainingSetProgress,
   rowsTotal: number,
-): AsyncGenerator<TrainingSetProgress, Omit<TrainingSetResult, "path">> {
+): AsyncGenerator<TrainingSetProgress, Omit<TrainingSetResult, "path" | "testFromUs">> {
   const select = new Selection();
   const eventTime = select.add("s.event_us", "count");
   const label = select.add("s.label", "float64");
