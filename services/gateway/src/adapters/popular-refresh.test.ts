@@ -83,6 +83,17 @@ describe("refresh of the fallback list", () => {
     expect(clock.pending()).toBe(0);
   });
 
+  test("comes sooner while there is none", async () => {
+    const { clock, peers, refresh, keys } = create();
+    peers.behaviour.set("columns", { failure: "PEER_DOWN" });
+    refresh.start();
+    await clock.advance(2_000);
+    peers.behaviour.clear();
+    await clock.advance(2_000);
+    expect(keys()).toEqual([5n, 4n, 3n]);
+    refresh.close();
+  });
+
   test("is for the newest time that requests asked for since the last one", async () => {
     const { refresh, times } = create();
     await refresh.refresh();

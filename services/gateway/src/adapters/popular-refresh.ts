@@ -16,6 +16,9 @@ export interface PopularRefreshOptions {
   readonly logger: Pick<Logger, "warn">;
 }
 
+/** Time between refreshes while there is no list to fall back to. */
+const unloadedRefreshMs = 2_000;
+
 /**
  * Keeps the fallback list of a release fresh in the background. The list is for the newest event time that requests asked
  * for, so that a replay of history falls back to what was popular then. A failed refresh leaves the last good list.
@@ -39,10 +42,12 @@ export class PopularRefresh {
     if (eventTimeUs > this.#newestUs) this.#newestUs = eventTimeUs;
   }
 
-  /** Refreshes every `refreshMs` of the pipeline, from now on. */
+  /** Refreshes every `refreshMs` of the pipeline, from now on; sooner while there is no list at all. */
   start(): void {
     if (this.#closed) return;
-    this.#timer = this.#options.timers.setTimer(this.#options.plan.pipeline.fallback.refreshMs, () => {
+    const { plan, timers } = this.#options;
+    const { refreshMs } = plan.pipeline.fallback;
+    this.#timer = timers.setTimer(plan.popular.loaded ? refreshMs : Math.min(refreshMs, unloadedRefreshMs), () => {
       void this.refresh()
         .catch((error: unknown) =>
           this.#options.logger.warn({ err: error }, "the fallback list could not be refreshed"),
