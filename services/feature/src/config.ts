@@ -40,6 +40,19 @@ export const config = defineConfig("feature", {
     max: 16_777_216,
     doc: "Address space that the online store may grow into, in MiB.",
   }),
+  offlineMemoryMaxMib: integer({
+    default: 1_024,
+    min: 128,
+    max: 1_048_576,
+    doc: "Memory of one materialization or training set build for its tables; what is above goes to disk.",
+  }),
+  offlineThreads: integer({ default: 2, min: 1, max: 256, doc: "Threads of one such job." }),
+  offlineJobsMax: integer({
+    default: 16,
+    min: 0,
+    max: 1_000,
+    doc: "Jobs that may wait for the one that runs; further ones are refused with RESOURCE_EXHAUSTED.",
+  }),
   eventLogSizeMaxMib: integer({ default: 16_384, min: 1, max: 16_777_216, doc: "Size of the event log, in MiB." }),
 });
 
