@@ -3,15 +3,36 @@
 const { TestEnvironment } = require("jest-environment-node");
 
 const shared = [
-  "ArrayBuffer", "SharedArrayBuffer", "DataView", "Atomics", "Int8Array", "Uint8Array", "Uint8ClampedArray", "Int16Array",
-  "Uint16Array", "Int32Array", "Uint32Array", "Float32Array", "Float64Array", "BigInt64Array", "BigUint64Array",
-  "Error", "TypeError", "RangeError", "SyntaxError", "AggregateError", "AbortController", "AbortSignal", "Promise",
+  "ArrayBuffer",
+  "SharedArrayBuffer",
+  "DataView",
+  "Atomics",
+  "Int8Array",
+  "Uint8Array",
+  "Uint8ClampedArray",
+  "Int16Array",
+  "Uint16Array",
+  "Int32Array",
+  "Uint32Array",
+  "Float32Array",
+  "Float64Array",
+  "BigInt64Array",
+  "BigUint64Array",
+  "Error",
+  "TypeError",
+  "RangeError",
+  "SyntaxError",
+  "AggregateError",
+  "AbortController",
+  "AbortSignal",
+  "Promise",
 ];
 
 class HostRealmEnvironment extends TestEnvironment {
-  async setup() {
-    await super.setup();
+  constructor(config, context) {
+    super(config, context);
     for (const name of shared) this.global[name] = globalThis[name];
+    this.global.hostBuiltinModule = (name) => process.getBuiltinModule(name);
   }
 }
 

@@ -100,8 +100,10 @@ class Family<S> {
     for (const name of this.#labelNames) key += `${labels[name] ?? ""}\u0000`;
     const found = this.#series.get(key);
     if (found !== undefined) return found.series;
-    if (this.#series.size >= seriesMax)
-      return this.with(Object.fromEntries(this.#labelNames.map((name) => [name, "other"])));
+    // The last place is kept for what does not fit.
+    const other = Object.fromEntries(this.#labelNames.map((name) => [name, "other"]));
+    if (this.#series.size >= seriesMax - 1 && this.#labelNames.some((name) => labels[name] !== "other"))
+      return this.with(other);
     const series = this.#create();
     this.#series.set(key, {
       labels: Object.fromEntries(this.#labelNames.map((name) => [name, labels[name] ?? ""])),

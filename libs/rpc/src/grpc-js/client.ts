@@ -23,6 +23,8 @@ export function connect(target: string, options: { readonly messageBytesMax: num
   const client = new Client(target, credentials.createInsecure(), {
     "grpc.max_receive_message_length": options.messageBytesMax,
     "grpc.enable_channelz": 0,
+    // A connection of its own: otherwise every transport to one target in the process shares one.
+    "grpc.use_local_subchannel_pool": 1,
     // One layer retries, and it is not this one.
     "grpc.enable_retries": 0,
     "grpc.initial_reconnect_backoff_ms": 100,

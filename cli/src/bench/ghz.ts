@@ -1,0 +1,120 @@
+import { execFile } from "node:child_process";
+import { existsSync, mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { processEnvironment } from "@weft/config";
+import { cacheDirectory } from "../cache.ts";
+import { CommandFailure } from "../failure.ts";
+import { startProgress } from "../progress.ts";
+import { percentile } from "./result.ts";
+
+const execute = promisify(execFile);
+
+/** The ghz that every figure is measured with, a Go module version. */
+const ghzModule = "github.com/bojand/ghz/cmd/ghz@v0.120.0";
+
+/** Path of ghz; built into the cache on first use. */
+export async function ghzPath(): Promise<string> {
+  const bin = join(cacheDirectory(), "bin");
+  const path = join(bin, "ghz");
+  if (existsSync(path)) return path;
+  mkdirSync(bin, { recursive: true });
+  const progress = startProgress("building ghz");
+  try {
+    await execute("go", ["install", ghzModule], {
+      env: { ...processEnvironment(), GOBIN: bin },
+      timeout: 600_000,
+      maxBuffer: 16 * 1024 * 1024,
+    });
+  } catch (error) {
+    progress.end("failed");
+    throw new CommandFailure(
+      `ghz could not be built; it needs Go 1.22 or newer (go install ${ghzModule}): ${error instanceof Error ? error.message : error}`,
+    );
+  }
+  progress.end();
+  return path;
+}
+
+/** One load on a server. */
+export interface Load {
+  readonly target: string;
+  readonly call: string;
+  /** JSON file with an array of requests, sent in turn. */
+  readonly dataFile: string;
+  readonly seconds: number;
+  readonly callers: number;
+  /** Requests a second whether or not answers come; absent: each caller sends when it has its answer. */
+  readonly openLoopRate?: number;
+}
+
+/** What came back. */
+export interface LoadResult {
+  readonly offeredPerSecond: number;
+  readonly acceptedPerSecond: number;
+  readonly shedPerSecond: number;
+  readonly errors: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly p999: number;
+}
+
+interface GhzReport {
+  readonly count: number;
+  readonly total: number;
+  readonly details: readonly { readonly latency: number; readonly status: string; readonly error: string }[];
+}
+
+const connections = 4;
+const protoDirectory = join(__dirname, "..", "..", "..", "proto");
+
+/** Runs a load with ghz. Latencies are of accepted calls, in milliseconds. */
+export async function runGhz(load: Load): Promise<LoadResult> {
+  const args = [
+    "--insecure",
+    "--proto",
+    "weft/gateway/v1/gateway.proto",
+    "--import-paths",
+    protoDirectory,
+    "--call",
+    load.call,
+    "--concurrency",
+    String(load.callers),
+    "--connections",
+    String(connections),
+    "--data-file",
+    load.dataFile,
+    "--timeout",
+    "5s",
+    "--format",
+    "json",
+    ...(load.openLoopRate === undefined
+      ? ["--duration", `${load.seconds}s`, "--duration-stop", "wait"]
+      : [
+          "--async",
+          "--rps",
+          String(load.openLoopRate),
+          "--total",
+          String(Math.round(load.openLoopRate * load.seconds)),
+        ]),
+    load.target,
+  ];
+  const { stdout } = await execute(await ghzPath(), args, {
+    maxBuffer: 1024 ** 3,
+    timeout: (load.seconds + 120) * 1000,
+  });
+  const report: GhzReport = JSON.parse(stdout);
+  const accepted = report.details.filter(({ status }) => status === "OK").map(({ latency }) => latency / 1e6);
+  const sorted = Float64Array.from(accepted).sort();
+  const shed = report.details.filter(({ status }) => status === "ResourceExhausted").length;
+  const seconds = report.total / 1e9;
+  return {
+    offeredPerSecond: load.openLoopRate ?? report.count / seconds,
+    acceptedPerSecond: accepted.length / seconds,
+    shedPerSecond: shed / seconds,
+    errors: report.details.length - accepted.length - shed,
+    p50: percentile(sorted, 0.5),
+    p99: percentile(sorted, 0.99),
+    p999: percentile(sorted, 0.999),
+  };
+}

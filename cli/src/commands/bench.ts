@@ -1,0 +1,15 @@
+import { benchHop } from "../bench/hop.ts";
+import { printResult } from "../bench/result.ts";
+import { benchScore } from "../bench/score.ts";
+import { CommandFailure } from "../failure.ts";
+
+const benches = { hop: benchHop, score: benchScore } as const;
+
+/** Runs a bench by name and prints what it measured. */
+export async function bench(
+  name: string,
+  options: { readonly seconds: number; readonly json: boolean },
+): Promise<void> {
+  if (!(name in benches)) throw new CommandFailure(`no bench "${name}"; there are ${Object.keys(benches).join(", ")}`);
+  printResult(await benches[name as keyof typeof benches](options.seconds), options.json);
+}

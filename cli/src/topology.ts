@@ -1,0 +1,173 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { createWriteStream, mkdirSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import type { DescService } from "@bufbuild/protobuf";
+import { health, ownerOf, type ServiceName, serviceNames } from "@weft/contracts";
+import { type Client, clientInterceptors, createClient, grpcJs, type Transport } from "@weft/rpc";
+import { edgePort, firstPort, metricsPortOffset, type ServiceAddress, startServices } from "@weft/service";
+import { createTelemetry } from "@weft/telemetry";
+import { CommandFailure } from "./failure.ts";
+import { whileUnavailable } from "./retry.ts";
+import { allServices } from "./services.ts";
+
+/** Services that answer, wherever they run. */
+export interface Topology {
+  readonly addresses: ReadonlyMap<ServiceName, ServiceAddress>;
+  dial<S extends DescService>(service: S): Client<S>;
+  /** Resolves when every service can answer; rejects when that takes longer than `timeoutMs`. */
+  ready(timeoutMs: number): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const messageBytesMax = 4_194_304;
+
+/** Clients of services in other processes. */
+export function dialWire(target: (service: ServiceName) => string): {
+  dial<S extends DescService>(service: S): Client<S>;
+  close(): void;
+} {
+  const telemetry = createTelemetry({ service: "cli", logLevel: "silent", otlpEndpoint: "", traceRatio: 0 });
+  const interceptors = clientInterceptors(telemetry);
+  const transports = new Map<ServiceName, Transport>();
+  const transportTo = (owner: ServiceName) => {
+    const transport = transports.get(owner) ?? grpcJs.connect(target(owner), { messageBytesMax });
+    transports.set(owner, transport);
+    return transport;
+  };
+  return {
+    dial: (service) => createClient(service, transportTo(ownerOf(service.typeName)), interceptors),
+    close: () => {
+      for (const transport of transports.values()) void transport.close();
+    },
+  };
+}
+
+function timeout(ms: number, unmet: () => string): Promise<never> {
+  return new Promise((_, reject) => {
+    setTimeout(() => reject(new CommandFailure(`not ready after ${ms / 1000} s: ${unmet()}`)), ms).unref();
+  });
+}
+
+/** Every service in this process. */
+export async function startCollocated(
+  settings: readonly string[],
+  environment: Readonly<Record<string, string | undefined>>,
+): Promise<Topology> {
+  const running = await startServices(allServices, { arguments: settings, environment });
+  return {
+    addresses: running.addresses,
+    dial: running.dial,
+    ready: (timeoutMs) => Promise.race([running.ready(), timeout(timeoutMs, () => running.unmet().join(", "))]),
+    stop: running.stop,
+  };
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
+    });
+  });
+}
+
+/** One process a service, on this machine; their output goes to `<logDirectory>/<service>.log`. */
+export async function startMesh(options: {
+  readonly settings: readonly string[];
+  readonly freePorts: boolean;
+  readonly logDirectory: string;
+}): Promise<Topology> {
+  mkdirSync(options.logDirectory, { recursive: true });
+  const addresses = new Map<ServiceName, ServiceAddress>();
+  for (const [index, name] of serviceNames.entries()) {
+    const edge = allServices.find((service) => service.name === name)?.edge;
+    const port = options.freePorts ? await freePort() : firstPort + index;
+    addresses.set(name, {
+      host: "127.0.0.1",
+      port,
+      metricsPort: options.freePorts ? await freePort() : port + metricsPortOffset,
+      edgePort: edge === undefined ? undefined : options.freePorts ? await freePort() : edgePort,
+    });
+  }
+  const target = (name: ServiceName) => `127.0.0.1:${addresses.get(name)?.port}`;
+  const children = new Map<ServiceName, ChildProcess>();
+  for (const [name, address] of addresses) {
+    const own = options.settings.filter(
+      (setting) => !setting.startsWith("--") || setting.startsWith(`--${name}.`) || setting.startsWith("--process."),
+    );
+    const args = [
+      join(__dirname, "..", "bin", "weft.js"),
+      "serve",
+      name,
+      ...own,
+      `--${name}.port=${address.port}`,
+      `--${name}.metrics-port=${address.metricsPort}`,
+      ...(address.edgePort === undefined ? [] : [`--${name}.edge-port=${address.edgePort}`]),
+      ...serviceNames.map((peer) => `--peers.${peer}=${target(peer)}`),
+    ];
+    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+    const log = createWriteStream(join(options.logDirectory, `${name}.log`), { flags: "a" });
+    child.stdout.pipe(log);
+    child.stderr.pipe(log);
+    children.set(name, child);
+  }
+  const wire = dialWire(target);
+  const ended = () => [...children].filter(([, child]) => child.exitCode !== null).map(([name]) => name);
+  const stop = async () => {
+    wire.close();
+    await Promise.all(
+      [...children.values()].map(
+        (child) =>
+          new Promise<void>((resolve) => {
+            if (child.exitCode !== null || child.signalCode !== null) return resolve();
+            child.once("exit", () => resolve());
+            child.kill("SIGTERM");
+            setTimeout(() => child.kill("SIGKILL"), 15_000).unref();
+          }),
+      ),
+    );
+  };
+  const healthClients = new Map(
+    [...addresses].map(([name]) => [name, grpcJs.connect(target(name), { messageBytesMax })] as const),
+  );
+  const probe = (name: ServiceName) => {
+    const transport = healthClients.get(name);
+    if (transport === undefined) throw new TypeError(name);
+    return createClient(health.Health, transport, []).check({ service: "" }, { timeoutMs: 1_000 });
+  };
+  // Every process listens before anything is sent to it.
+  try {
+    for (const name of addresses.keys()) {
+      await whileUnavailable(30_000, async () => {
+        if (ended().length > 0)
+          throw new CommandFailure(`${ended().join(", ")} ended at start; see ${options.logDirectory}`);
+        await probe(name);
+      });
+    }
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return {
+    addresses,
+    dial: wire.dial,
+    async ready(timeoutMs) {
+      const endMs = Date.now() + timeoutMs;
+      for (const name of addresses.keys()) {
+        while ((await probe(name)).status !== health.HealthCheckResponse_ServingStatus.SERVING) {
+          if (ended().includes(name)) throw new CommandFailure(`${name} ended; see ${options.logDirectory}`);
+          if (Date.now() > endMs)
+            throw new CommandFailure(`${name} is not ready after ${timeoutMs / 1000} s; see ${options.logDirectory}`);
+          await new Promise((resolve) => setTimeout(resolve, 100));
+        }
+      }
+    },
+    async stop() {
+      for (const transport of healthClients.values()) void transport.close();
+      await stop();
+    },
+  };
+}

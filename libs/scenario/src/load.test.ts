@@ -1,0 +1,83 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { loadScenario, type ScenarioError } from "./index.ts";
+
+const good = `import { defineEntity, defineFeatureView, defineModel, defineScenario, defineScorePipeline, defineSource, defineTrainingSet, defineTransform } from "@weft/scenario";
+import { limit } from "./limit.ts";
+
+const card = defineEntity({ name: "card", key: "int64" });
+const events = defineSource({ name: "events", file: "events.csv", eventTime: "time", fields: { card: "int64", amount: "float64", fraud: "bool" } });
+const activity = defineFeatureView({ name: "activity", entities: [{ entity: card, field: "card" }], source: events, aggregates: { spent: { function: "sum", field: "amount", windows: ["1h", "24h"] } } });
+const ratio = defineTransform({ name: "ratio", inputs: { spent: "activity:spent_1h", amount: "request:amount" }, outputs: { value: "float64" }, compute: ({ spent, amount }: { spent: number | null; amount: number | null }) => ({ value: spent === null || amount === null ? null : amount / (spent + limit) }) });
+const labelled = defineTrainingSet({ name: "labelled", source: events, entities: { card: "card" }, label: "fraud", testShare: 0.2 });
+const model = defineModel({ name: "tree", features: ["activity:spent_24h", "ratio:value", "request:amount"], trainingSet: labelled, trainer: { name: "lightgbm_classifier", parameters: {} }, output: "probability" });
+const pipeline = defineScorePipeline({ name: "main", deadlineMs: 50, entities: [card], stages: { features: { budgetMs: 20 }, scoring: { budgetMs: 20, model } }, decisions: [{ decision: "decline", atLeast: 0.5 }, { decision: "approve", atLeast: 0 }], fallback: { name: "rules", rules: () => ({ score: 0, reasons: [] }) } });
+export default defineScenario({ name: "toy", description: "A toy.", request: { amount: "float64" }, views: [activity], transforms: [ratio], models: [model], pipeline, examples: [{ entities: { card: 1n }, request: { amount: 3 }, eventTimeUs: 1n }] });
+`;
+
+describe("loadScenario", () => {
+  let root = "";
+  beforeAll(() => {
+    root = mkdtempSync(join(tmpdir(), "weft-scenario-"));
+  });
+  afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+  const write = (name: string, scenario: string, limit = "export const limit: number = 1;\n") => {
+    const folder = join(root, name);
+    mkdirSync(folder);
+    writeFileSync(join(folder, "scenario.ts"), scenario);
+    writeFileSync(join(folder, "limit.ts"), limit);
+    return folder;
+  };
+  const faultsOf = (folder: string) => {
+    try {
+      loadScenario(folder);
+    } catch (error) {
+      return (error as ScenarioError).faults.map(
+        ({ file, line, message }) => `${file.slice(folder.length + 1)}:${line}: ${message}`,
+      );
+    }
+    return [];
+  };
+
+  test("loads TypeScript from any folder, without a build or a package", () => {
+    const scenario = loadScenario(write("good", good));
+    expect(scenario.name).toBe("toy");
+    expect(scenario.transforms[0]?.compute({ spent: 1, amount: 4 } as never)).toEqual({ value: 2 });
+    expect(scenario.models[0]?.at.line).toBe(9);
+  });
+
+  test("reports every fault at once, each with its file and line", () => {
+    const broken = good
+      .replace('windows: ["1h", "24h"]', 'windows: ["1 hour"]')
+      .replace('features: ["activity:spent_24h"', 'features: ["activity:spent_2h"')
+      .replace('label: "fraud"', 'label: "truth"')
+      .replace("budgetMs: 20, model", "budgetMs: 200, model");
+    const faults = faultsOf(write("broken", broken));
+    expect(faults).toEqual(
+      expect.arrayContaining([
+        'scenario.ts:6: view "activity": aggregate "spent": window "1 hour" is not a duration of at least 1s',
+        'scenario.ts:7: transform "ratio" reads "activity:spent_1h", which is not defined',
+        'scenario.ts:8: training set "labelled": source "events" has no label field "truth"',
+        'scenario.ts:9: model "tree" reads "activity:spent_2h", which is not defined',
+        'scenario.ts:10: stage "scoring": budgetMs must be above 0 and at most the pipeline\'s deadlineMs',
+      ]),
+    );
+  });
+
+  test("names the place of a syntax error, a throw and a missing import", () => {
+    expect(faultsOf(write("syntax", good.replace("const card =", "const card = = ")))[0]).toMatch(/^scenario\.ts:4: /);
+    expect(faultsOf(write("throws", good, 'export const limit = 1;\nthrow new Error("no limit");\n'))[0]).toBe(
+      "limit.ts:2: no limit",
+    );
+    expect(faultsOf(write("export", "export const scenario = 1;\n"))[0]).toContain("must export default");
+    expect(faultsOf(join(root, "nowhere"))[0]).toContain("no such file");
+  });
+
+  test("a transform that reads its own output is a fault", () => {
+    const cyclic = good.replace('amount: "request:amount" }, outputs', 'amount: "ratio:value" }, outputs');
+    expect(faultsOf(write("cyclic", cyclic))).toEqual(['scenario.ts:7: transform "ratio" reads its own output']);
+  });
+});
