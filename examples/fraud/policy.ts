@@ -1,9 +1,9 @@
 import type { FeatureReference, RuleResult, Value } from "@weft/scenario";
 
 /** From this probability on, a person looks at the payment. README.md tells how both thresholds were chosen. */
-export const reviewFrom = 0.03;
+export const reviewFrom = 0.05;
 /** From this probability on, the payment is refused. */
-export const declineFrom = 0.3;
+export const declineFrom = 0.4;
 
 type Features = Readonly<Record<FeatureReference, number | null>>;
 
@@ -52,7 +52,7 @@ export function rules(request: Readonly<Record<string, Value>>): RuleResult {
     found.push("NIGHT");
   }
   if (amount >= 300) {
-    score += 0.03;
+    score += 0.05;
     found.push("LARGE_AMOUNT");
   } else if (amount >= 120) {
     score += 0.012;

@@ -98,9 +98,9 @@ const tree = defineModel({
       learningRate: 0.05,
       leaves: 12,
       minRowsInLeaf: 30,
-      featureShare: 0.5,
+      featureShare: 0.7,
       rowShare: 0.8,
-      l2: 10,
+      l2: 1,
       labelTime: "label_time_us",
     },
   },
@@ -147,11 +147,24 @@ export default defineScenario({
     reasons,
     fallback: { name: "rules", rules },
   }),
-  // The history ends at this time; README.md tells what is going on with these cards.
+  // At this time the history ends. README.md tells what is going on with these cards.
   examples: [
     {
+      // Approve: the card's usual shop and phone, its usual amount.
       entities: { card: 1_000_043n, customer: 3_000_034n, terminal: 5_000_543n, device: "m-1bb8ecb36ac9c3cb" },
       request: { amount: 23.9, online: false, local_minute: 1080 },
+      eventTimeUs: 1_739_556_000_000_000n,
+    },
+    {
+      // Review: the seventh payment within the hour, and a large one.
+      entities: { card: 1_000_007n, customer: 3_000_005n, terminal: 5_000_338n, device: "c-1000007" },
+      request: { amount: 189, online: false, local_minute: 1080 },
+      eventTimeUs: 1_739_556_000_000_000n,
+    },
+    {
+      // Decline: the first card again, now at a terminal whose payments are being reported.
+      entities: { card: 1_000_043n, customer: 3_000_034n, terminal: 5_000_009n, device: "c-1000043" },
+      request: { amount: 46, online: false, local_minute: 1080 },
       eventTimeUs: 1_739_556_000_000_000n,
     },
   ],

@@ -19,10 +19,10 @@ export function endOf(days: number): number {
 /** A payer who does not dispute a payment within this time accepts it. */
 export const DISPUTE_US = 5 * DAY_US;
 
-/** Cards of the incidents that are under way when the history ends, whatever its size; scenario.ts shows them. */
-export const LIVE_CARDS = { stolen: 1_000_007, takenOver: 1_000_012 };
+/** Card that a thief is using when the history ends, whatever its size; scenario.ts shows it. */
+const LIVE_CARD = 1_000_007;
 /** Terminal at which cloned cards are being used when the history ends. */
-export const LIVE_TERMINAL = 5_000_009;
+const LIVE_TERMINAL = 5_000_009;
 
 export interface SimulationOptions {
   /** 100 to 1,000,000. */
@@ -51,7 +51,7 @@ export interface Payment {
   readonly reportedUs?: number;
 }
 
-/** What a nightly or hourly job knew about a customer. */
+/** What the hourly job knew about a customer. */
 export interface RiskRow {
   readonly timeUs: number;
   readonly createdUs: number;
@@ -407,9 +407,9 @@ function addFraud(
   for (let i = 0; i < compromised; i++) {
     const terminal = random.pick(shops);
     const fromUs = whenUs(0.1);
-    const untilUs = fromUs + Math.floor(random.between(1, 6) * HOUR_US);
+    const untilUs = fromUs + Math.floor(random.between(1, 5) * HOUR_US);
     let timeUs = fromUs;
-    const meanGapUs = random.between(2, 12) * MINUTE_US;
+    const meanGapUs = random.between(4, 15) * MINUTE_US;
     for (;;) {
       timeUs += Math.floor(random.exponential(meanGapUs));
       if (timeUs >= untilUs) break;
@@ -509,7 +509,7 @@ function cloned(random: Random, card: Card, terminal: Terminal, startUs: number)
   });
 }
 
-/** One incident of each pattern in the last hour, so that the end of the history has something to show. */
+/** Two thefts in the last hour, so that the end of the history has something to show. */
 function addLiveIncidents(
   random: Random,
   drafts: Draft[],
@@ -517,36 +517,18 @@ function addLiveIncidents(
   terminals: readonly Terminal[],
   endUs: number,
 ): void {
-  const cardOf = (id: number): Card => {
-    const card = cards[id - 1_000_001];
-    if (card === undefined) throw new RangeError(`no card ${id}`);
-    return card;
-  };
-  const recent = (payments: Omit<Draft, "pattern">[], spanUs: number): Draft[] =>
-    payments.map((payment, index) => ({
-      ...payment,
-      timeUs: endUs - spanUs + Math.floor(((index + 0.5) * spanUs) / payments.length),
-      pattern: "honest",
-    }));
-  const live = (pattern: Pattern, payments: Draft[]): void => {
-    for (const payment of payments) drafts.push({ ...payment, pattern, reportedUs: payment.timeUs + 2 * DAY_US });
-  };
-  live("stolen card", recent(stolenCard(random, cardOf(LIVE_CARDS.stolen), terminals, endUs, 6), 22 * MINUTE_US));
-  live(
-    "account takeover",
-    recent(takeover(random, cardOf(LIVE_CARDS.takenOver), terminals, [deviceId(random)], endUs, 2), 50 * MINUTE_US),
-  );
-  const terminal = terminals[LIVE_TERMINAL - 5_000_001];
-  if (terminal === undefined) throw new RangeError(`no terminal ${LIVE_TERMINAL}`);
+  const card = cards.find((candidate) => candidate.id === LIVE_CARD);
+  const terminal = terminals.find((candidate) => candidate.id >= LIVE_TERMINAL && !candidate.category.online);
+  if (card === undefined || terminal === undefined) throw new RangeError("too few cards or terminals");
+  for (const [index, payment] of stolenCard(random, card, terminals, endUs, 6).entries()) {
+    const timeUs = endUs - 20 * MINUTE_US + index * 210 * SECOND_US;
+    drafts.push({ ...payment, timeUs, pattern: "stolen card", reportedUs: timeUs + 2 * DAY_US });
+  }
   for (let minute = 58; minute > 1; minute -= 8) {
     const timeUs = endUs - minute * MINUTE_US;
-    const [payment] = cloned(random, random.pick(cards), terminal, timeUs);
-    if (payment === undefined) continue;
-    drafts.push({
-      ...payment,
-      pattern: "compromised terminal",
-      reportedUs: timeUs + Math.floor(random.between(1, 10) * MINUTE_US),
-    });
+    const reportedUs = timeUs + Math.floor(random.between(1, 10) * MINUTE_US);
+    for (const payment of cloned(random, random.pick(cards), terminal, timeUs).slice(0, 1))
+      drafts.push({ ...payment, pattern: "compromised terminal", reportedUs });
   }
 }
 
