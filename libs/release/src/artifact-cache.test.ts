@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { afterAll, beforeEach, expect, test } from "@jest/globals";
 import { ArtifactCache } from "./artifact-cache.ts";
 import { bundleOf } from "./scenario-bundle.ts";
-import { scenarioFiles } from "./scenario-fixture.ts";
+import { scenarioFiles } from "./testing.ts";
 
 const root = mkdtempSync(join(tmpdir(), "weft-cache-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));

@@ -11,7 +11,7 @@ import { backoffMs } from "./backoff.ts";
 import { observeReleases } from "./metrics.ts";
 import { type LoadParts, type ReleaseEvent, ReleaseSource, type ReleaseSourceOptions } from "./release-source.ts";
 import { bundleOf } from "./scenario-bundle.ts";
-import { scenarioFiles } from "./scenario-fixture.ts";
+import { scenarioFiles } from "./testing.ts";
 
 /** A registry in memory that can be taken away. */
 class FakeRegistry {

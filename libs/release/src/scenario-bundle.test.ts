@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { afterAll, describe, expect, test } from "@jest/globals";
 import { isWeftError } from "@weft/errors";
 import { packScenario, unpackScenario } from "./scenario-bundle.ts";
-import { scenarioFiles } from "./scenario-fixture.ts";
+import { scenarioFiles } from "./testing.ts";
 
 const root = mkdtempSync(join(tmpdir(), "weft-bundle-"));
 afterAll(() => rmSync(root, { recursive: true, force: true }));

@@ -22,6 +22,8 @@ export interface ServiceEnvironment<Settings> {
   own<T extends { close(): void | Promise<void> }>(resource: T): T;
   /** The service can answer once every condition it has set is true. */
   readonly readiness: { set(condition: string, ready: boolean): void };
+  /** Calls `listener` when the process begins to drain: to end streams that have no end of their own. */
+  onDrain(listener: () => void): void;
 }
 
 /** A service: its name, settings and how it is composed. */

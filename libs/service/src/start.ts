@@ -71,6 +71,7 @@ interface Started {
   readonly telemetry: Telemetry;
   readonly owned: { close(): void | Promise<void> }[];
   readonly conditions: Map<string, boolean>;
+  readonly drainListeners: (() => void)[];
   address: ServiceAddress | undefined;
   listeners: Listener[];
 }
@@ -128,6 +129,7 @@ export async function startServices(
       publish(service, changed);
     }
     if (own.drainDelayMs > 0) await new Promise((done) => setTimeout(done, own.drainDelayMs));
+    for (const service of all) for (const listener of service.drainListeners) listener();
     for (const service of all) {
       await Promise.all(service.listeners.map((listener) => listener.drain(own.drainGraceMs)));
       service.address = undefined;
@@ -148,6 +150,7 @@ export async function startServices(
       telemetry,
       owned: [],
       conditions: new Map([["started", false]]),
+      drainListeners: [],
       address: undefined,
       listeners: [],
     });
@@ -167,6 +170,7 @@ export async function startServices(
           service.owned.push(resource);
           return resource;
         },
+        onDrain: (listener) => service.drainListeners.push(listener),
         readiness: {
           set(condition, ready) {
             conditions.set(condition, ready);

@@ -12,13 +12,14 @@ import { createRegistryService } from "./service.ts";
 export const registry = defineService({
   name: "registry",
   config,
-  async compose({ settings, dataDirectory, rpc, telemetry, clock, own }) {
+  async compose({ settings, dataDirectory, rpc, telemetry, clock, own, onDrain }) {
     const metrics = createRegistryMetrics(telemetry.metrics);
     const { requestIdsMax } = settings;
     // The catalog first: its lock keeps a second process away from the artifacts of this one.
     const catalog = own(SqliteCatalog.open(join(dataDirectory, "catalog.db"), { requestIdsMax }));
     const artifacts = await FolderArtifactStore.open(join(dataDirectory, "artifacts"));
     const feed = own(new ReleaseFeed(() => catalog.labelState(), settings.watchersMax));
+    onDrain(() => feed.close());
     metrics.revision.set((await catalog.labelState()).revision);
 
     const nowUs = () => Number(clock.nowUs());

@@ -1,3 +1,5 @@
+import { bundleOf, type ScenarioBundle } from "./scenario-bundle.ts";
+
 /** The files of a small scenario, for tests. */
 export function scenarioFiles(name: string, threshold = 0.5): ReadonlyMap<string, string> {
   return new Map([
@@ -36,4 +38,9 @@ export default defineScenario({
     ],
     ["settings.ts", `export const threshold: number = ${threshold};\n`],
   ]);
+}
+
+/** The bundle of the small scenario. */
+export function scenarioBundle(name: string, threshold?: number): ScenarioBundle {
+  return bundleOf(scenarioFiles(name, threshold));
 }
