@@ -9,7 +9,7 @@ function keyOf(key: string | bigint): KeyInit {
   return { kind: typeof key === "bigint" ? { case: "integer", value: key } : { case: "text", value: key } };
 }
 
-function valueOf(value: Value): ValueInit {
+function scalarOf(value: Value): ValueInit {
   switch (typeof value) {
     case "number":
       return { kind: { case: "number", value } };
@@ -30,7 +30,7 @@ function timestampOf(us: bigint) {
 }
 
 function fieldsOf(example: Example): Record<string, ValueInit> {
-  return Object.fromEntries(Object.entries(example.request ?? {}).map(([name, value]) => [name, valueOf(value)]));
+  return Object.fromEntries(Object.entries(example.request ?? {}).map(([name, value]) => [name, scalarOf(value)]));
 }
 
 /** The `Score` request of an example. */
