@@ -24,8 +24,8 @@ async function failure(work: Promise<unknown>): Promise<WeftError> {
 export function endToEndContract(name: string, args: readonly string[], answered: Map<string, string>): void {
   describe(name, () => {
     let weft: Weft;
-    let score: gateway.ScoreRequest;
-    let recommend: gateway.RecommendRequest;
+    let score: Omit<gateway.ScoreRequest, "$typeName">;
+    let recommend: Omit<gateway.RecommendRequest, "$typeName">;
     const client = () => weft.dial(gateway.GatewayService);
 
     beforeAll(async () => {
@@ -34,8 +34,9 @@ export function endToEndContract(name: string, args: readonly string[], answered
         const line = weft.output.paste.find(({ curl }) => curl.includes(method))?.curl ?? "";
         return JSON.parse(/-d '([^']*)'/.exec(line)?.[1] ?? "{}") as JsonValue;
       };
-      score = fromJson(gateway.ScoreRequestSchema, body("/Score"));
-      recommend = fromJson(gateway.RecommendRequestSchema, body("/Recommend"));
+      const { $typeName: _score, ...scoreFields } = fromJson(gateway.ScoreRequestSchema, body("/Score"));
+      const { $typeName: _recommend, ...recommendFields } = fromJson(gateway.RecommendRequestSchema, body("/Recommend"));
+      [score, recommend] = [scoreFields, recommendFields];
     }, 400_000);
 
     afterAll(async () => {
