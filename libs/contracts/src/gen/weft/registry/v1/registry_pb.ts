@@ -798,7 +798,7 @@ export type CreateReleaseRequest = Message<"weft.registry.v1.CreateReleaseReques
   codeDigest: string;
 
   /**
-   * Models.
+   * Models; none for a release that only trains: its views and code can be read before its models exist.
    *
    * @generated from field: repeated weft.registry.v1.ModelReference models = 3;
    */
