@@ -82,7 +82,7 @@ export async function* buildTrainingSet(options: TrainingSetOptions): AsyncGener
     const joins: Join[] = [];
     const keyTables = new Map<string, string>();
     for (const [index, joined] of plan.views.entries()) {
-      const { table, rowCount: eventCount } = await workspace.load(joined.view.view.source);
+      const { table } = await workspace.load(joined.view.view.source);
       const keyColumns = joined.keyFields.map((field) => fieldColumn(plan.source, field));
       const known = keyTables.get(keyColumns.join());
       const keys = known ?? `keys_${keyTables.size}`;
@@ -97,12 +97,14 @@ export async function* buildTrainingSet(options: TrainingSetOptions): AsyncGener
         columns: fieldsRead(joined.view).map(({ name }) => fieldColumn(joined.view.view.source, name)),
       };
       if (joined.view.kind === "fields") {
-        await workspace.execute(`CREATE TABLE view_${index} AS ${asOfSql(history)}`);
+        await workspace.execute(`CREATE TABLE view_${index} AS SELECT * FROM (${asOfSql(history)}) v ORDER BY row_id`);
       } else {
-        for await (const rows of replayWindows(workspace, joined, history, `view_${index}`)) yield progress(rows);
+        for await (const rows of replayWindows(workspace, joined, history, "replayed")) yield progress(rows);
+        await workspace.execute(`CREATE TABLE view_${index} AS SELECT * FROM replayed ORDER BY row_id`);
+        await workspace.execute("DROP TABLE replayed");
         part++;
       }
-      joins.push({ ...joined, table: `view_${index}`, eventCount });
+      joins.push({ ...joined, table: `view_${index}` });
     }
     const result = yield* writeRows(workspace, plan, joins, progress, rowsTotal);
     const path = join(options.directory, scenario.name, plan.trainingSet.name, `${result.contentHash}.parquet`);
@@ -115,8 +117,8 @@ export async function* buildTrainingSet(options: TrainingSetOptions): AsyncGener
 }
 
 interface Join extends JoinedView {
+  /** Table with what the view has for rows of the spine, in their order. */
   readonly table: string;
-  readonly eventCount: number;
 }
 
 async function createSpine(
@@ -132,7 +134,7 @@ async function createSpine(
   ];
   const { label, labelTime } = plan.trainingSet;
   const sql = spineSql({ from: table, source: plan.source, label, labelTime, fields, ...range });
-  await workspace.execute(`CREATE TABLE spine AS ${sql}`);
+  await workspace.execute(`CREATE TABLE spine AS SELECT * FROM (${sql}) s ORDER BY row_id`);
   return (await count(workspace, "SELECT COUNT(*) FROM spine")) ?? 0;
 }
 
@@ -223,6 +225,8 @@ async function* replayWindows(
 class Cursor {
   batch: ColumnBatch = { count: 0, columns: [] };
   row = 0;
+  /** True once there is no row left. */
+  ended = false;
   readonly #batches: AsyncIterator<ColumnBatch>;
 
   constructor(batches: AsyncIterable<ColumnBatch>) {
@@ -238,10 +242,29 @@ class Cursor {
   /** Fetches the next part; false at the end. */
   async next(): Promise<boolean> {
     const { value, done } = await this.#batches.next();
-    if (done === true) return false;
+    if (done === true) {
+      this.ended = true;
+      return false;
+    }
     this.batch = value;
     this.row = 0;
     return true;
+  }
+
+  /** Takes the rows whose first column is among rising ids; gives the columns after it, null where there is no row. */
+  async align(ids: readonly number[], width: number): Promise<Value[][]> {
+    const columns = Array.from({ length: width }, () => new Array<Value>(ids.length).fill(null));
+    let at = 0;
+    while (!this.ended) {
+      const id = this.number(0);
+      while (at < ids.length && (ids[at] ?? 0) < id) at++;
+      if (at === ids.length || ids[at] !== id) break;
+      for (let index = 0; index < width; index++) {
+        (columns[index] ?? [])[at] = this.batch.columns[index + 1]?.[this.row] ?? null;
+      }
+      if (!this.step()) await this.next();
+    }
+    return columns;
   }
 
   number(column: number): number {
@@ -261,30 +284,29 @@ async function* writeRows(
   progress: (rows: number) => TrainingSetProgress,
   rowsTotal: number,
 ): AsyncGenerator<TrainingSetProgress, Omit<TrainingSetResult, "path" | "testFromUs">> {
-  const select = new Selection();
-  const eventTime = select.add("s.event_us", "count");
-  const label = select.add("s.label", "float64");
+  const select = new Selection("spine");
+  const eventTime = select.add("spine", "event_us", "count");
+  const label = select.add("spine", "label", "float64");
   const columns = new Map<FeatureReference, (batch: ColumnBatch) => readonly Value[]>();
   for (const { name, type } of plan.requestFields) {
-    const index = select.add(`s.${fieldColumn(plan.source, name)}`, fieldType(plan.source, name));
-    columns.set(`request:${name}`, (batch) => (batch.columns[index] ?? []).map((value) => coerce(value, type)));
+    const place = select.add("spine", fieldColumn(plan.source, name), fieldType(plan.source, name));
+    columns.set(`request:${name}`, (batch) => (batch.columns[place] ?? []).map((value) => coerce(value, type)));
   }
-  const fieldReaders: ((batch: ColumnBatch, computed: Map<FeatureReference, Value[]>) => void)[] = [];
-  for (const [index, join] of joins.entries()) {
+  const fieldReaders: ((batch: ColumnBatch, computed: Map<FeatureReference, readonly Value[]>) => void)[] = [];
+  for (const join of joins) {
     if (join.view.kind === "fields") {
-      fieldReaders.push(fieldReader(join, `t${index}`, select, eventTime));
+      fieldReaders.push(fieldReader(join, select, eventTime));
       continue;
     }
     for (const [at, { name, type }] of join.view.createReading(join.features).features.entries()) {
-      const place = select.add(`t${index}.v${at}`, type);
+      const place = select.add(join.table, `v${at}`, type);
       columns.set(`${join.view.name}:${name}`, (batch) => batch.columns[place] ?? []);
     }
   }
-  const extra = plan.extra.map((field) => ({
-    name: field,
-    type: fieldType(plan.source, field),
-    index: select.add(`s.${fieldColumn(plan.source, field)}`, fieldType(plan.source, field)),
-  }));
+  const extra = plan.extra.map((name) => {
+    const type = fieldType(plan.source, name);
+    return { name, type, index: select.add("spine", fieldColumn(plan.source, name), type) };
+  });
   const features = plan.features.filter((reference) => isNumber(typeOf(plan, reference)));
   const specs: ColumnSpec[] = [
     { name: "event_time", type: "count" },
@@ -295,17 +317,11 @@ async function* writeRows(
   const hash = new ContentHash(specs);
   const writer = await workspace.createTable("result", specs);
   let rows = 0;
-  const sql = [
-    `SELECT ${select.columns.map(({ name }) => name).join(", ")}`,
-    "FROM spine s",
-    ...joins.map(({ table }, index) => `LEFT JOIN ${table} t${index} ON t${index}.row_id = s.row_id`),
-    "ORDER BY s.row_id",
-  ].join("\n");
   try {
-    for await (const batch of workspace.query(sql, select.columns)) {
+    for await (const batch of select.read(workspace)) {
       const computed = new Map<FeatureReference, readonly Value[]>();
       for (const [reference, column] of columns) computed.set(reference, column(batch));
-      for (const read of fieldReaders) read(batch, computed as Map<FeatureReference, Value[]>);
+      for (const read of fieldReaders) read(batch, computed);
       for (const transform of plan.transforms) runTransform(transform, batch.count, computed);
       const values: ArrayLike<Value>[] = [
         batch.columns[eventTime] ?? [],
@@ -324,26 +340,68 @@ async function* writeRows(
   return { contentHash: hash.digest(), rows, columns: specs.map(({ name }) => name) };
 }
 
-/** Columns of the last join, each with its place in the result. */
+/**
+ * Columns of several tables, put side by side by `row_id`. The tables are in its order, so that reading them side by side
+ * needs no join in memory; null where a table has no such row.
+ */
 class Selection {
-  readonly columns: ColumnSpec[] = [];
+  readonly #first: string;
+  readonly #tables = new Map<string, { readonly specs: ColumnSpec[]; readonly places: number[] }>();
+  #count = 0;
 
-  add(name: string, type: ColumnSpec["type"]): number {
-    return this.columns.push({ name, type }) - 1;
+  constructor(first: string) {
+    this.#first = first;
+    this.#tables.set(first, { specs: [], places: [] });
+  }
+
+  /** Adds a column; answers its place in what `read` gives. */
+  add(table: string, name: string, type: ColumnSpec["type"]): number {
+    const { specs, places } = this.#tables.get(table) ?? { specs: [], places: [] };
+    this.#tables.set(table, { specs, places });
+    specs.push({ name, type });
+    places.push(this.#count);
+    return this.#count++;
+  }
+
+  async *read(workspace: OfflineWorkspace): AsyncGenerator<ColumnBatch> {
+    const cursors = [...this.#tables].map(([table, { specs, places }]) => {
+      const all: ColumnSpec[] = [{ name: "row_id", type: "count" }, ...specs];
+      const sql = `SELECT ${all.map(({ name }) => name).join(", ")} FROM ${table}`;
+      return { table, places, cursor: new Cursor(workspace.query(sql, all)) };
+    });
+    const [first, ...others] = cursors;
+    try {
+      for (const { cursor } of others) await cursor.next();
+      while (first !== undefined && (await first.cursor.next())) {
+        const { batch } = first.cursor;
+        const [ids = []] = batch.columns as readonly (readonly number[])[];
+        const columns = new Array<readonly Value[]>(this.#count);
+        for (const [index, place] of first.places.entries()) columns[place] = batch.columns[index + 1] ?? [];
+        for (const { cursor, places } of others) {
+          const values = await cursor.align(ids, places.length);
+          for (const [index, place] of places.entries()) columns[place] = values[index] ?? [];
+        }
+        yield { count: batch.count, columns };
+      }
+      for (const { table, cursor } of others) {
+        if (!cursor.ended) throw new Error(`table ${table} is not in the order of ${this.#first}`);
+      }
+    } finally {
+      for (const { cursor } of cursors) await cursor.close();
+    }
   }
 }
 
 /** Puts a field view's row, as of each row of the spine, through the view's own reading: TTL, ladder and types. */
 function fieldReader(
-  { view, features }: Join,
-  alias: string,
+  { view, features, table }: Join,
   select: Selection,
   asOf: number,
-): (batch: ColumnBatch, computed: Map<FeatureReference, Value[]>) => void {
-  const eventTime = select.add(`${alias}.event_us`, "count");
-  const createdTime = select.add(`${alias}.created_us`, "count");
-  const first = select.columns.length;
-  for (const { name, type } of fieldsRead(view)) select.add(`${alias}.${fieldColumn(view.view.source, name)}`, type);
+): (batch: ColumnBatch, computed: Map<FeatureReference, readonly Value[]>) => void {
+  const eventTime = select.add(table, "event_us", "count");
+  const createdTime = select.add(table, "created_us", "count");
+  const first = createdTime + 1;
+  for (const { name, type } of fieldsRead(view)) select.add(table, fieldColumn(view.view.source, name), type);
   const rows = new RowReader(view, fieldsRead(view));
   const reading = view.createReading(features);
   return (batch, computed) => {
