@@ -24,9 +24,15 @@ const notRun = new Map<RegExp, string>([
 const directory = mkdtempSync(join(tmpdir(), "weft-readme-"));
 let serving: ChildProcess | undefined;
 
-async function shell(line: string, timeoutMs: number): Promise<{ readonly code: number | null; readonly output: string }> {
+async function shell(
+  line: string,
+  timeoutMs: number,
+): Promise<{ readonly code: number | null; readonly output: string }> {
   const bin = join(await grpcurlPath(), "..");
-  const child = spawn("sh", ["-c", line], { cwd: root, env: { ...process.env, PATH: `${bin}:${join(root, "node_modules", ".bin")}:${process.env.PATH}` } });
+  const child = spawn("sh", ["-c", line], {
+    cwd: root,
+    env: { ...process.env, PATH: `${bin}:${join(root, "node_modules", ".bin")}:${process.env.PATH}` },
+  });
   let output = "";
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding("utf8").on("data", (part: string) => {
