@@ -29,11 +29,13 @@ export function searchCosts({ searchExpansion }: GraphOptions): SearchCosts {
 const chunkRows = 256;
 
 function emptyIndex(dimension: number, metric: Metric, options: GraphOptions): Index {
+  // Eight bits hold a direction but no length.
+  const quantized = options.quantization === "i8" && metric === "cosine";
   return new usearch.Index({
     dimensions: dimension,
-    metric: metric === "cosine" ? MetricKind.Cos : MetricKind.IP,
-    // Eight bits hold a direction but no length.
-    quantization: options.quantization === "i8" && metric === "cosine" ? ScalarKind.I8 : ScalarKind.F32,
+    // Vectors of a cosine index are of unit length: their inner product is the cosine, and a quarter cheaper.
+    metric: quantized ? MetricKind.Cos : MetricKind.IP,
+    quantization: quantized ? ScalarKind.I8 : ScalarKind.F32,
     connectivity: options.connectivity,
     expansion_add: options.buildExpansion,
     expansion_search: options.searchExpansion,
