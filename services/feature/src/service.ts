@@ -77,8 +77,9 @@ export function createOnlineHandlers(options: OnlineServiceOptions): OnlineHandl
     const asOfUs = request.asOf === undefined ? options.nowUs() : microseconds(request.asOf);
     if (request.layout === feature.GetOnlineFeaturesRequest_Layout.MATRIX) {
       const size = run.rows * plan.columns.length;
-      const values = new Float32Array(size);
-      const statuses = new Uint8Array(size);
+      const buffer = new ArrayBuffer(5 * size);
+      const values = new Float32Array(buffer, 0, size);
+      const statuses = new Uint8Array(buffer, 4 * size, size);
       const summaries = plan.toMatrix(run, asOfUs, values, statuses);
       count(release, summaries, run.rows, sampled);
       countStatuses(metrics, statuses);
@@ -88,7 +89,7 @@ export function createOnlineHandlers(options: OnlineServiceOptions): OnlineHandl
           names: plan.names as string[],
           rows: run.rows,
           // Machines that run Node are little-endian, as the message is.
-          values: new Uint8Array(values.buffer),
+          values: new Uint8Array(buffer, 0, 4 * size),
           statuses,
         },
         views: summaries.map(viewRead),
