@@ -1,11 +1,11 @@
 import { isWeftError } from "@weft/errors";
 import type { LoadParts } from "@weft/release";
-import type { Scenario } from "@weft/scenario";
+import type { Example, Scenario } from "@weft/scenario";
 import { compileView } from "./domain/compile-view.ts";
 import { FeatureRelease, viewId } from "./domain/feature-release.ts";
 import type { Ingest, IngestedView } from "./domain/ingest.ts";
 import type { OnlineStore } from "./domain/online-store.ts";
-import type { PlannedView } from "./domain/read-plan.ts";
+import type { PlannedView, ReadPlan } from "./domain/read-plan.ts";
 import type { CompiledView } from "./domain/view-state.ts";
 import { errors } from "./errors.ts";
 import type { OfflineJob } from "./offline-service.ts";
@@ -29,7 +29,38 @@ export async function loadRelease(
   }
   const loaded = new FeatureRelease(release.id, scenario, views, { plansMax });
   await ingest.addViews(loaded.ingested);
+  for (const plan of loaded.plans) for (const example of scenario.examples) await warmUp(plan, store, example);
   return loaded;
+}
+
+const warmUpRuns = 50;
+
+/** Reads an example's features often enough that the first request finds compiled code. */
+async function warmUp(plan: ReadPlan, store: OnlineStore, example: Example): Promise<void> {
+  const keys = plan.entities.map(({ name }) => example.entities[name]);
+  const fields = plan.fields.map(({ name }) => example.request?.[name]);
+  // An example holds what the pipeline's caller brings; a plan that needs more is warmed by its first requests.
+  if (keys.includes(undefined) || fields.includes(undefined)) return;
+  const values = new Float32Array(plan.columns.length);
+  const statuses = new Uint8Array(plan.columns.length);
+  for (let i = 0; i < warmUpRuns; i++) {
+    const run = plan.acquire();
+    run.rows = 1;
+    keys.forEach((key, index) => {
+      run.keys[index] = key === undefined ? [] : [key];
+    });
+    fields.forEach((value, index) => {
+      run.fields[index] = [value ?? null];
+    });
+    await plan.fetch(run, store);
+    try {
+      plan.toMatrix(run, Number(example.eventTimeUs), values, statuses);
+    } catch {
+      // A transform that cannot do without values that are not materialized yet must not keep the release from loading.
+      return;
+    }
+    plan.release(run);
+  }
 }
 
 function compiledOf(view: string, compile: () => CompiledView): CompiledView {

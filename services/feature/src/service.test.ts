@@ -51,6 +51,7 @@ const scenario = {
   transforms: [],
   models: [{ name: "tree", features: ["activity:n_1h", "activity:total_1h", "last:amount", "request:amount"] }],
   request: { amount: "float64", note: "string" },
+  examples: [{ entities: { card: 1n, shop: "s" }, request: { amount: 1 }, eventTimeUs: BigInt(nowUs) }],
 } as unknown as Scenario;
 
 const { MATRIX, COLUMNS } = feature.GetOnlineFeaturesRequest_Layout;
