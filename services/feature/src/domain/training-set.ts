@@ -87,7 +87,8 @@ export async function* buildTrainingSet(options: TrainingSetOptions): AsyncGener
       const known = keyTables.get(keyColumns.join());
       const keys = known ?? `keys_${keyTables.size}`;
       if (known === undefined) {
-        await workspace.execute(`CREATE TABLE ${keys} AS ${keysSql("spine", keyColumns)}`);
+        const sql = keysSql("spine", keyColumns);
+        await workspace.execute(`CREATE TABLE ${keys} AS SELECT * FROM (${sql}) k ORDER BY row_id`);
         keyTables.set(keyColumns.join(), keys);
       }
       const history: HistoryQuery = {
@@ -104,7 +105,7 @@ export async function* buildTrainingSet(options: TrainingSetOptions): AsyncGener
         await workspace.execute("DROP TABLE replayed");
         part++;
       }
-      joins.push({ ...joined, table: `view_${index}` });
+      joins.push({ ...joined, table: `view_${index}`, keys });
     }
     const result = yield* writeRows(workspace, plan, joins, progress, rowsTotal);
     const path = join(options.directory, scenario.name, plan.trainingSet.name, `${result.contentHash}.parquet`);
@@ -117,8 +118,10 @@ export async function* buildTrainingSet(options: TrainingSetOptions): AsyncGener
 }
 
 interface Join extends JoinedView {
-  /** Table with what the view has for rows of the spine, in their order. */
+  /** Table with what the view has for the rows of the spine that are looked up, in their order. */
   readonly table: string;
+  /** Table that says which row is looked up for each row of the spine. */
+  readonly keys: string;
 }
 
 async function createSpine(
@@ -251,22 +254,6 @@ class Cursor {
     return true;
   }
 
-  /** Takes the rows whose first column is among rising ids; gives the columns after it, null where there is no row. */
-  async align(ids: readonly number[], width: number): Promise<Value[][]> {
-    const columns = Array.from({ length: width }, () => new Array<Value>(ids.length).fill(null));
-    let at = 0;
-    while (!this.ended) {
-      const id = this.number(0);
-      while (at < ids.length && (ids[at] ?? 0) < id) at++;
-      if (at === ids.length || ids[at] !== id) break;
-      for (let index = 0; index < width; index++) {
-        (columns[index] ?? [])[at] = this.batch.columns[index + 1]?.[this.row] ?? null;
-      }
-      if (!this.step()) await this.next();
-    }
-    return columns;
-  }
-
   number(column: number): number {
     return this.batch.columns[column]?.[this.row] as number;
   }
@@ -286,13 +273,14 @@ async function* writeRows(
 ): AsyncGenerator<TrainingSetProgress, Omit<TrainingSetResult, "path" | "testFromUs">> {
   const select = new Selection("spine");
   const eventTime = select.add("spine", "event_us", "count");
+  for (const { table, keys } of joins) select.join(table, keys);
   const label = select.add("spine", "label", "float64");
   const columns = new Map<FeatureReference, (batch: ColumnBatch) => readonly Value[]>();
   for (const { name, type } of plan.requestFields) {
     const place = select.add("spine", fieldColumn(plan.source, name), fieldType(plan.source, name));
     columns.set(`request:${name}`, (batch) => (batch.columns[place] ?? []).map((value) => coerce(value, type)));
   }
-  const fieldReaders: ((batch: ColumnBatch, computed: Map<FeatureReference, readonly Value[]>) => void)[] = [];
+  const fieldReaders: FieldReader[] = [];
   for (const join of joins) {
     if (join.view.kind === "fields") {
       fieldReaders.push(fieldReader(join, select, eventTime));
@@ -340,64 +328,140 @@ async function* writeRows(
   return { contentHash: hash.digest(), rows, columns: specs.map(({ name }) => name) };
 }
 
+interface JoinedBatch extends ColumnBatch {
+  /** For each table joined, the row that stands for each row of the batch. */
+  readonly readIds: ReadonlyMap<string, readonly number[]>;
+}
+
+interface Table {
+  readonly specs: ColumnSpec[];
+  readonly places: number[];
+}
+
 /**
- * Columns of several tables, put side by side by `row_id`. The tables are in its order, so that reading them side by side
- * needs no join in memory; null where a table has no such row.
+ * Columns of the spine and of tables joined to it, side by side. Every table is in the order of the spine's rows, so that
+ * reading them side by side needs no join in memory; null where a table has no row.
  */
 class Selection {
-  readonly #first: string;
-  readonly #tables = new Map<string, { readonly specs: ColumnSpec[]; readonly places: number[] }>();
+  readonly #spine: string;
+  readonly #tables = new Map<string, Table>();
+  readonly #keys = new Map<string, string>();
   #count = 0;
 
-  constructor(first: string) {
-    this.#first = first;
-    this.#tables.set(first, { specs: [], places: [] });
+  constructor(spine: string) {
+    this.#spine = spine;
+    this.#tables.set(spine, { specs: [], places: [] });
   }
 
-  /** Adds a column; answers its place in what `read` gives. */
+  /** Joins a table, by the table that names the row that stands for each row of the spine. */
+  join(table: string, keys: string): void {
+    this.#tables.set(table, { specs: [], places: [] });
+    this.#keys.set(table, keys);
+  }
+
+  /** Adds a column of the spine or of a table joined; answers its place in what `read` gives. */
   add(table: string, name: string, type: ColumnSpec["type"]): number {
     const { specs, places } = this.#tables.get(table) ?? { specs: [], places: [] };
-    this.#tables.set(table, { specs, places });
     specs.push({ name, type });
     places.push(this.#count);
     return this.#count++;
   }
 
-  async *read(workspace: OfflineWorkspace): AsyncGenerator<ColumnBatch> {
-    const cursors = [...this.#tables].map(([table, { specs, places }]) => {
+  async *read(workspace: OfflineWorkspace): AsyncGenerator<JoinedBatch> {
+    const open: Cursor[] = [];
+    const cursorOf = (table: string, specs: readonly ColumnSpec[]) => {
       const all: ColumnSpec[] = [{ name: "row_id", type: "count" }, ...specs];
       const sql = `SELECT ${all.map(({ name }) => name).join(", ")} FROM ${table}`;
-      return { table, places, cursor: new Cursor(workspace.query(sql, all)) };
-    });
-    const [first, ...others] = cursors;
+      const cursor = new Cursor(workspace.query(sql, all));
+      open.push(cursor);
+      return cursor;
+    };
+    const { specs, places } = this.#tables.get(this.#spine) ?? { specs: [], places: [] };
+    const spine = cursorOf(this.#spine, [{ name: "event_us", type: "count" }, ...specs]);
+    const keys = new Map<string, Cursor>();
+    for (const table of new Set(this.#keys.values())) {
+      keys.set(table, cursorOf(table, [{ name: "read_id", type: "count" }]));
+    }
+    const joined = [...this.#keys].map(([table, by]) => ({
+      table,
+      by,
+      places: this.#tables.get(table)?.places ?? [],
+      rows: new SharedRows(cursorOf(table, this.#tables.get(table)?.specs ?? [])),
+    }));
     try {
-      for (const { cursor } of others) await cursor.next();
-      while (first !== undefined && (await first.cursor.next())) {
-        const { batch } = first.cursor;
-        const [ids = []] = batch.columns as readonly (readonly number[])[];
+      for (const cursor of open) if (cursor !== spine) await cursor.next();
+      while (await spine.next()) {
+        const { batch } = spine;
+        const [ids = [], times = []] = batch.columns as readonly (readonly number[])[];
         const columns = new Array<readonly Value[]>(this.#count);
-        for (const [index, place] of first.places.entries()) columns[place] = batch.columns[index + 1] ?? [];
-        for (const { cursor, places } of others) {
-          const values = await cursor.align(ids, places.length);
-          for (const [index, place] of places.entries()) columns[place] = values[index] ?? [];
+        for (const [index, place] of places.entries()) columns[place] = batch.columns[index + 2] ?? [];
+        const readIdsBy = new Map<string, readonly number[]>();
+        for (const [table, cursor] of keys) readIdsBy.set(table, await readIdsOf(cursor, ids));
+        const readIds = new Map<string, readonly number[]>();
+        for (const { table, by, places: own, rows } of joined) {
+          const reads = readIdsBy.get(by) ?? [];
+          readIds.set(table, reads);
+          const values = await rows.take(reads, times, own.length);
+          for (const [index, place] of own.entries()) columns[place] = values[index] ?? [];
         }
-        yield { count: batch.count, columns };
+        yield { count: batch.count, columns, readIds };
       }
-      for (const { table, cursor } of others) {
-        if (!cursor.ended) throw new Error(`table ${table} is not in the order of ${this.#first}`);
-      }
+      for (const cursor of open) if (!cursor.ended) throw new Error("a table is not in the order of the spine");
     } finally {
-      for (const { cursor } of cursors) await cursor.close();
+      for (const cursor of open) await cursor.close();
     }
   }
 }
 
+/** The row that stands for each of the spine's rows. */
+async function readIdsOf(cursor: Cursor, ids: readonly number[]): Promise<number[]> {
+  const reads: number[] = [];
+  for (const id of ids) {
+    if (cursor.ended || cursor.number(0) !== id) throw new Error("a table of keys is not in the order of the spine");
+    reads.push(cursor.number(1));
+    if (!cursor.step()) await cursor.next();
+  }
+  return reads;
+}
+
+/** Hands a table's rows to every row of the spine that they stand for; those all have one event time. */
+class SharedRows {
+  readonly #cursor: Cursor;
+  readonly #recent = new Map<number, readonly Value[] | undefined>();
+  #timeUs = Number.NaN;
+
+  constructor(cursor: Cursor) {
+    this.#cursor = cursor;
+  }
+
+  async take(readIds: readonly number[], times: readonly number[], width: number): Promise<Value[][]> {
+    const columns = Array.from({ length: width }, () => new Array<Value>(readIds.length).fill(null));
+    for (let at = 0; at < readIds.length; at++) {
+      const id = readIds[at] ?? 0;
+      if (times[at] !== this.#timeUs) {
+        this.#timeUs = times[at] ?? Number.NaN;
+        this.#recent.clear();
+      }
+      let row = this.#recent.get(id);
+      if (row === undefined && !this.#recent.has(id)) {
+        const cursor = this.#cursor;
+        if (!cursor.ended && cursor.number(0) === id) {
+          row = cursor.batch.columns.map((column) => column[cursor.row] ?? null);
+          if (!cursor.step()) await cursor.next();
+        }
+        this.#recent.set(id, row);
+      }
+      if (row === undefined) continue;
+      for (let index = 0; index < width; index++) (columns[index] ?? [])[at] = row[index + 1] ?? null;
+    }
+    return columns;
+  }
+}
+
+type FieldReader = (batch: JoinedBatch, computed: Map<FeatureReference, readonly Value[]>) => void;
+
 /** Puts a field view's row, as of each row of the spine, through the view's own reading: TTL, ladder and types. */
-function fieldReader(
-  { view, features, table }: Join,
-  select: Selection,
-  asOf: number,
-): (batch: ColumnBatch, computed: Map<FeatureReference, readonly Value[]>) => void {
+function fieldReader({ view, features, table }: Join, select: Selection, asOf: number): FieldReader {
   const eventTime = select.add(table, "event_us", "count");
   const createdTime = select.add(table, "created_us", "count");
   const first = createdTime + 1;
@@ -405,8 +469,13 @@ function fieldReader(
   const rows = new RowReader(view, fieldsRead(view));
   const reading = view.createReading(features);
   return (batch, computed) => {
+    const readIds = batch.readIds.get(table) ?? [];
     const values = reading.features.map(() => new Array<Value>(batch.count).fill(null));
     for (let row = 0; row < batch.count; row++) {
+      if (row > 0 && readIds[row] === readIds[row - 1]) {
+        for (const column of values) column[row] = column[row - 1] ?? null;
+        continue;
+      }
       const eventTimeUs = batch.columns[eventTime]?.[row] ?? null;
       let state: ViewState | undefined;
       if (eventTimeUs !== null) {
@@ -453,15 +522,26 @@ function toFloats(values: readonly Value[], count: number): Float32Array {
   return floats;
 }
 
+/** Runs a transform on every row; rows that hand it the same values share its answer, because it is pure. */
 function runTransform(transform: Transform, count: number, computed: Map<FeatureReference, readonly Value[]>): void {
   const inputs = Object.entries(transform.inputs).map(([name, reference]) => ({
     name,
     column: computed.get(reference) ?? [],
   }));
   const outputs = Object.keys(transform.outputs).map((name) => ({ name, column: new Array<Value>(count).fill(null) }));
+  const values: Record<string, Value> = Object.fromEntries(inputs.map(({ name }) => [name, null]));
   for (let row = 0; row < count; row++) {
-    const values: Record<string, Value> = {};
-    for (const { name, column } of inputs) values[name] = column[row] ?? null;
+    let isNew = row === 0;
+    for (const { name, column } of inputs) {
+      const value = column[row] ?? null;
+      if (values[name] === value) continue;
+      values[name] = value;
+      isNew = true;
+    }
+    if (!isNew) {
+      for (const { column } of outputs) column[row] = column[row - 1] ?? null;
+      continue;
+    }
     const answers = computeTransform(transform, values);
     for (const { name, column } of outputs) column[row] = answers[name] ?? null;
   }
