@@ -72,7 +72,10 @@ export async function train(folder: string, options: TrainOptions): Promise<void
     await client.setLabel({ scenario: scenario.name, label: "challenger", releaseId: release });
     const sets = new Map<TrainingSet, BuiltSet>();
     const replayed = options.models.length === 0 ? scenario.evaluation?.trainingSet : undefined;
-    for (const trainingSet of [...wanted.map((model) => model.trainingSet), ...(replayed === undefined ? [] : [replayed])])
+    for (const trainingSet of [
+      ...wanted.map((model) => model.trainingSet),
+      ...(replayed === undefined ? [] : [replayed]),
+    ])
       if (!sets.has(trainingSet))
         sets.set(
           trainingSet,
