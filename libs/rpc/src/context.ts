@@ -57,6 +57,10 @@ export class CallScope implements CallContext {
   readonly deadlineMs: number;
   trace: TraceContext;
   cancelled: CancelReason | undefined = undefined;
+  /** What the answer begins with: set by a handler, or come from the peer. */
+  initialMetadata: Metadata | undefined = undefined;
+  /** What the answer ends with: set by a handler, or come from the peer. */
+  trailingMetadata: Metadata | undefined = undefined;
   #metadata: Metadata | (() => Metadata);
   #listeners: ((reason: CancelReason) => void)[] | undefined = undefined;
   #abort: AbortController | undefined = undefined;

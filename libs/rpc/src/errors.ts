@@ -20,6 +20,42 @@ export const errors = createErrors("weft.rpc", {
     code: Code.InvalidArgument,
     message: (m: { type: string }) => `the request is not a valid ${m.type}`,
   },
+  MESSAGE_TOO_LARGE: {
+    code: Code.ResourceExhausted,
+    message: (m: { sizeBytes: number; maxBytes: number }) =>
+      `a message of ${m.sizeBytes} bytes or more, where ${m.maxBytes} is the most`,
+  },
+  FRAMING_MALFORMED: { code: Code.Internal, message: (m: { why: string }) => `not the framing of gRPC: ${m.why}` },
+  ENCODING_UNKNOWN: {
+    code: Code.Unimplemented,
+    message: (m: { encoding: string }) => `messages compressed with "${m.encoding}" are not taken`,
+  },
+  TIMEOUT_MALFORMED: {
+    code: Code.Internal,
+    message: (m: { timeout: string }) => `"${m.timeout}" is not a grpc-timeout`,
+  },
+  CARDINALITY: {
+    code: Code.Unimplemented,
+    message: (m: { method: string; messages: number }) => `${m.method}: ${m.messages} messages where one was expected`,
+  },
+  METADATA_INVALID: {
+    code: Code.InvalidArgument,
+    message: (m: { key: string }) => `"${m.key}" cannot be sent as metadata, or its value cannot`,
+  },
+  PEER_UNREACHABLE: {
+    code: Code.Unavailable,
+    message: (m: { target: string; why: string }) => `${m.target} cannot be reached: ${m.why}`,
+    retryAfterMs: 100,
+  },
+  CONNECTION_LOST: {
+    code: Code.Unavailable,
+    message: (m: { method: string }) => `${m.method}: the connection was lost`,
+  },
+  CALLS_WAITING: {
+    code: Code.ResourceExhausted,
+    message: (m: { target: string }) => `too many calls wait for a connection to ${m.target}`,
+    retryAfterMs: 100,
+  },
   INTERNAL: { code: Code.Internal, message: (m: { method: string }) => `${m.method} failed; the log has the cause` },
 });
 

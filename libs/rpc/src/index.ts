@@ -20,3 +20,7 @@ export { createReflectionHandlers } from "./reflection.ts";
 export { ServiceRouter } from "./router.ts";
 export { clientInterceptors, serverInterceptors } from "./server-interceptors.ts";
 export type { Listener, ListenOptions, Router, Transport, WireTransport } from "./transport.ts";
+export type { ClientOptions } from "./weft/client.ts";
+export { connect as connectWeft } from "./weft/client.ts";
+export { weft } from "./weft/index.ts";
+export { listen as listenWeft } from "./weft/server.ts";

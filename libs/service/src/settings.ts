@@ -31,6 +31,11 @@ export const processConfig = defineConfig("process", {
     max: 100_000,
     doc: "Greatest number of calls at once on a connection.",
   }),
+  transport: choice({
+    values: ["weft", "grpc-js"],
+    default: "grpc-js",
+    doc: "How calls to and from other processes travel: Weft's own gRPC, or grpc-js. xds:/// targets always go by grpc-js.",
+  }),
   drainDelayMs: integer({
     default: 0,
     min: 0,

@@ -19,6 +19,8 @@ import {
   ServiceRouter,
   serverInterceptors,
   type Transport,
+  type WireTransport,
+  weft,
 } from "@weft/rpc";
 import { createMetrics, createTelemetry, type Telemetry } from "@weft/telemetry";
 import { type Clock, systemClock } from "./clock.ts";
@@ -89,6 +91,7 @@ export async function startServices(
   const { settings } = parseConfig(schemas, options);
   const [own, peers, ...serviceSettings] = settings;
   const clock = options.clock ?? systemClock;
+  const wire = own.transport === "weft" ? weft : grpcJs;
   const metrics = createMetrics({ processMetrics: true });
   const started = new Map<ServiceName, Started>();
   const transports = new Map<string, Transport>();
@@ -112,7 +115,7 @@ export async function startServices(
           const peer = started.get(owner);
           return peer?.address === undefined ? undefined : peer.router;
         })
-      : grpcJs.connect(String(peers[owner]), { messageBytesMax: own.messageBytesMax });
+      : wire.connect(String(peers[owner]), { messageBytesMax: own.messageBytesMax });
     transports.set(owner, transport);
     return transport;
   };
@@ -178,7 +181,7 @@ export async function startServices(
           },
         },
       });
-      await listen(service, own, metrics, changed);
+      await listen(service, wire, own, metrics, changed);
     }
   } catch (error) {
     await stop();
@@ -227,6 +230,7 @@ function publish(service: Started, changed: ReadonlySet<() => void>): void {
 
 async function listen(
   service: Started,
+  wire: WireTransport,
   own: { readonly messageBytesMax: number; readonly concurrentStreamsMax: number; readonly allowedOrigin: string },
   metrics: Telemetry["metrics"],
   changed: ReadonlySet<() => void>,
@@ -250,7 +254,7 @@ async function listen(
     }
   };
   const listener = await bound("port", settings.port, () =>
-    grpcJs.listen(router, {
+    wire.listen(router, {
       host,
       port: settings.port,
       messageBytesMax: own.messageBytesMax,

@@ -1,0 +1,67 @@
+/** Limits and times of a connection. Every one has a safe default. */
+export interface Http2Options {
+  /** Streams that the peer may have open at once. */
+  readonly concurrentStreamsMax: number;
+  /** Greatest header list taken, as RFC 9113 counts it. */
+  readonly headerListBytesMax: number;
+  /** Greatest dynamic table of HPACK, each way. */
+  readonly headerTableBytesMax: number;
+  /** Greatest header block on the wire, CONTINUATION included. */
+  readonly headerBlockBytesMax: number;
+  /** CONTINUATION frames taken of one block. */
+  readonly continuationsMax: number;
+  /** Greatest frame taken, 16,384 to 16,777,215. */
+  readonly frameBytesMax: number;
+  /** Bytes that the peer may send on a stream ahead of its reader. */
+  readonly streamWindowBytes: number;
+  /** Bytes that the peer may send on a connection ahead of its readers. */
+  readonly connectionWindowBytes: number;
+  /** Bytes written on a stream and not yet sent above which its writer is asked to wait. */
+  readonly streamBufferBytes: number;
+  /** Bytes that the socket holds unsent above which nothing more is read from it or sent to it. */
+  readonly socketBufferBytes: number;
+  /** Streams that the peer may reset in a second. */
+  readonly resetsPerSecondMax: number;
+  /** SETTINGS taken in a second. */
+  readonly settingsPerSecondMax: number;
+  /** PINGs answered in a second. */
+  readonly pingsPerSecondMax: number;
+  /** Frames in a second that carry nothing: DATA, HEADERS and CONTINUATION without content, PRIORITY, unknown types. */
+  readonly emptyFramesPerSecondMax: number;
+  /** Until the preface and the first SETTINGS, milliseconds. */
+  readonly handshakeTimeoutMs: number;
+  /** Until our SETTINGS are acknowledged, milliseconds. */
+  readonly settingsTimeoutMs: number;
+  /** A connection without streams for that long is closed, milliseconds; 0 never. */
+  readonly idleTimeoutMs: number;
+  /** A peer that is silent for that long is sent a PING, milliseconds; 0 never. */
+  readonly keepaliveMs: number;
+  /** Until that PING is answered, milliseconds. */
+  readonly keepaliveTimeoutMs: number;
+  /** Blocks whose decoded form is kept. */
+  readonly cachedBlocksMax: number;
+}
+
+/** The defaults. */
+export const defaultHttp2Options: Http2Options = {
+  concurrentStreamsMax: 1_000,
+  headerListBytesMax: 16_384,
+  headerTableBytesMax: 4_096,
+  headerBlockBytesMax: 32_768,
+  continuationsMax: 8,
+  frameBytesMax: 16_384,
+  streamWindowBytes: 1_048_576,
+  connectionWindowBytes: 8_388_608,
+  streamBufferBytes: 262_144,
+  socketBufferBytes: 1_048_576,
+  resetsPerSecondMax: 2_000,
+  settingsPerSecondMax: 100,
+  pingsPerSecondMax: 20_000,
+  emptyFramesPerSecondMax: 2_000,
+  handshakeTimeoutMs: 10_000,
+  settingsTimeoutMs: 10_000,
+  idleTimeoutMs: 0,
+  keepaliveMs: 300_000,
+  keepaliveTimeoutMs: 20_000,
+  cachedBlocksMax: 512,
+};

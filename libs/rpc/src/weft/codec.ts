@@ -1,0 +1,64 @@
+import { type DescField, type DescMessage, fromBinary, type Message, ScalarType, toBinary } from "@bufbuild/protobuf";
+import { prefixBytes } from "./message-reader.ts";
+
+/** Reads and writes messages of one type. */
+export interface Codec {
+  /** Reads a message. What it keeps is its own: never a view of `bytes`. Throws on malformed bytes. */
+  decode(bytes: Uint8Array): Message;
+  encode(message: Message): Uint8Array;
+}
+
+const known = new WeakMap<DescMessage, Codec>();
+
+/** The codec of a message type. */
+export function codecOf(descriptor: DescMessage): Codec {
+  const found = known.get(descriptor);
+  if (found !== undefined) return found;
+  // Fields of bytes are views of what they were read from, which may be a whole chunk of the socket.
+  const keepsViews = hasBytes(descriptor, new Set());
+  const codec: Codec = {
+    decode: keepsViews
+      ? (bytes) => fromBinary(descriptor, Uint8Array.prototype.slice.call(bytes))
+      : (bytes) => fromBinary(descriptor, bytes),
+    encode: (message) => toBinary(descriptor, message),
+  };
+  known.set(descriptor, codec);
+  return codec;
+}
+
+function hasBytes(descriptor: DescMessage, seen: Set<DescMessage>): boolean {
+  if (seen.has(descriptor)) return false;
+  seen.add(descriptor);
+  return descriptor.fields.some((field) => fieldHasBytes(field, seen));
+}
+
+function fieldHasBytes(field: DescField, seen: Set<DescMessage>): boolean {
+  switch (field.fieldKind) {
+    case "scalar":
+      return field.scalar === ScalarType.BYTES;
+    case "message":
+      return hasBytes(field.message, seen);
+    case "list":
+      return field.listKind === "message"
+        ? hasBytes(field.message, seen)
+        : field.listKind === "scalar" && field.scalar === ScalarType.BYTES;
+    case "map":
+      return field.mapKind === "message"
+        ? hasBytes(field.message, seen)
+        : field.mapKind === "scalar" && field.scalar === ScalarType.BYTES;
+    default:
+      return false;
+  }
+}
+
+const prefix = new Uint8Array(prefixBytes);
+
+/** What goes before a message of that length. Valid until the next call: whoever sends it copies it. */
+export function prefixOf(length: number): Uint8Array {
+  prefix[0] = 0;
+  prefix[1] = length >>> 24;
+  prefix[2] = length >>> 16;
+  prefix[3] = length >>> 8;
+  prefix[4] = length;
+  return prefix;
+}

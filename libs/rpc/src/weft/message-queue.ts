@@ -1,0 +1,138 @@
+import type { Message } from "@bufbuild/protobuf";
+import type { RawMessage } from "./message-reader.ts";
+
+/** Unread bytes above which the peer is asked to wait. */
+const unreadBytesMax = 65_536;
+const finished: IteratorResult<Message> = { done: true, value: undefined };
+
+interface Queued {
+  readonly raw: RawMessage;
+  readonly sizeBytes: number;
+}
+
+interface Waiting {
+  readonly resolve: (result: IteratorResult<Message>) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Incoming messages of a stream, for one reader. What it has not read counts against the peer's window. */
+export class MessageQueue implements AsyncIterableIterator<Message> {
+  readonly #decode: (bytes: Uint8Array) => Message;
+  readonly #consume: (bytes: number) => void;
+  readonly #left: () => void;
+  #queued: Queued[] = [];
+  #first = 0;
+  #unreadBytes = 0;
+  #owedBytes = 0;
+  #waiting: Waiting[] = [];
+  #ended = false;
+  #failed = false;
+  #error: unknown = undefined;
+
+  /** `consume` gives bytes back to the peer; `left` runs when the reader leaves before the end. */
+  constructor(decode: (bytes: Uint8Array) => Message, consume: (bytes: number) => void, left: () => void) {
+    this.#decode = decode;
+    this.#consume = consume;
+    this.#left = left;
+  }
+
+  /** Takes a message. */
+  push(raw: RawMessage, sizeBytes: number): void {
+    if (this.#ended) return;
+    const waiting = this.#waiting.shift();
+    if (waiting !== undefined) {
+      this.#settle(raw, waiting);
+      return;
+    }
+    this.#queued.push({ raw, sizeBytes });
+    this.#unreadBytes += sizeBytes;
+  }
+
+  /** Received bytes: given back at once while the reader keeps up. */
+  received(bytes: number): void {
+    if (this.#unreadBytes > unreadBytesMax && !this.#ended) this.#owedBytes += bytes;
+    else this.#consume(bytes);
+  }
+
+  /** Nothing follows. */
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    for (const waiting of this.#waiting.splice(0)) waiting.resolve(finished);
+  }
+
+  /** Nothing follows, and why; what came before can still be read. */
+  fail(error: unknown): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#error = error;
+    const waiting = this.#waiting.splice(0);
+    this.#failed = waiting.length === 0;
+    for (const each of waiting) each.reject(error);
+  }
+
+  /** Drops what is unread. */
+  discard(): void {
+    this.#queued = [];
+    this.#first = 0;
+    this.#unreadBytes = 0;
+    this.#repay();
+  }
+
+  next(): Promise<IteratorResult<Message>> {
+    const queued = this.#queued[this.#first];
+    if (queued !== undefined) {
+      this.#first++;
+      if (this.#first === this.#queued.length) {
+        this.#queued = [];
+        this.#first = 0;
+      } else if (this.#first > 1_024) {
+        this.#queued = this.#queued.slice(this.#first);
+        this.#first = 0;
+      }
+      this.#unreadBytes -= queued.sizeBytes;
+      if (this.#unreadBytes <= unreadBytesMax) this.#repay();
+      return new Promise((resolve, reject) => this.#settle(queued.raw, { resolve, reject }));
+    }
+    if (this.#failed) {
+      this.#failed = false;
+      return Promise.reject(this.#error);
+    }
+    if (this.#ended) return Promise.resolve(finished);
+    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  }
+
+  return(): Promise<IteratorResult<Message>> {
+    if (!this.#ended) {
+      this.#ended = true;
+      for (const waiting of this.#waiting.splice(0)) waiting.resolve(finished);
+      this.#left();
+    }
+    this.discard();
+    this.#failed = false;
+    return Promise.resolve(finished);
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  #repay(): void {
+    if (this.#owedBytes === 0) return;
+    const owed = this.#owedBytes;
+    this.#owedBytes = 0;
+    this.#consume(owed);
+  }
+
+  #settle(raw: RawMessage, { resolve, reject }: Waiting): void {
+    if (raw instanceof Promise) {
+      raw.then((bytes) => resolve({ done: false, value: this.#decode(bytes) })).catch(reject);
+      return;
+    }
+    try {
+      resolve({ done: false, value: this.#decode(raw) });
+    } catch (error) {
+      reject(error);
+    }
+  }
+}

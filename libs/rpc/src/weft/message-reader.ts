@@ -1,0 +1,126 @@
+import { gunzip } from "node:zlib";
+import type { WeftError } from "@weft/errors";
+import { errors } from "../errors.ts";
+
+/** Bytes before each message: a flag, and the length in four bytes. */
+export const prefixBytes = 5;
+const firstBufferBytes = 65_536;
+
+/** A message as it came: bytes, or bytes that are being decompressed. */
+export type RawMessage = Uint8Array | Promise<Uint8Array>;
+
+/** Takes whole messages. */
+export interface MessageSink {
+  message(raw: RawMessage, sizeBytes: number): void;
+}
+
+/** Cuts messages out of the content of a stream. A message that lies whole in a chunk is a view of it. */
+export class MessageReader {
+  readonly #bytesMax: number;
+  /** What `grpc-encoding` says. */
+  readonly #encoding: string | undefined;
+  readonly #prefix = new Uint8Array(prefixBytes);
+  #prefixFill = 0;
+  #buffer: Buffer | undefined = undefined;
+  #fill = 0;
+  #length = -1;
+
+  constructor(bytesMax: number, encoding: string | undefined) {
+    this.#bytesMax = bytesMax;
+    this.#encoding = encoding;
+  }
+
+  /** Whether a message has begun and not ended. */
+  get isPartial(): boolean {
+    return this.#length >= 0 || this.#prefixFill > 0;
+  }
+
+  /** Reads content; answers the fault of the first message that cannot be taken. */
+  read(chunk: Buffer, start: number, end: number, sink: MessageSink): WeftError | undefined {
+    let at = start;
+    while (at < end) {
+      if (this.#length < 0) {
+        if (this.#prefixFill === 0 && end - at >= prefixBytes) {
+          const length =
+            (chunk[at + 1] as number) * 0x1000000 +
+            (((chunk[at + 2] as number) << 16) | ((chunk[at + 3] as number) << 8) | (chunk[at + 4] as number));
+          const flag = chunk[at] as number;
+          const fault = this.#check(flag, length);
+          if (fault !== undefined) return fault;
+          at += prefixBytes;
+          if (end - at >= length) {
+            this.#emit(chunk.subarray(at, at + length), flag, sink);
+            at += length;
+            continue;
+          }
+          this.#prefix[0] = flag;
+          this.#begin(length);
+        } else {
+          this.#prefix[this.#prefixFill++] = chunk[at++] as number;
+          if (this.#prefixFill < prefixBytes) continue;
+          this.#prefixFill = 0;
+          const length = Buffer.from(this.#prefix.buffer).readUInt32BE(1);
+          const fault = this.#check(this.#prefix[0] as number, length);
+          if (fault !== undefined) return fault;
+          this.#begin(length);
+        }
+      }
+      at += this.#gather(chunk, at, end);
+      if (this.#fill === this.#length) {
+        const bytes = this.#buffer?.subarray(0, this.#length) ?? new Uint8Array(0);
+        this.#buffer = undefined;
+        this.#length = -1;
+        this.#emit(bytes, this.#prefix[0] as number, sink);
+      }
+    }
+    return undefined;
+  }
+
+  #begin(length: number): void {
+    this.#length = length;
+    this.#fill = 0;
+    // A length is only a promise: memory follows what has come.
+    this.#buffer = length === 0 ? undefined : Buffer.allocUnsafe(Math.min(length, firstBufferBytes));
+  }
+
+  #gather(chunk: Buffer, at: number, end: number): number {
+    const take = Math.min(end - at, this.#length - this.#fill);
+    if (take === 0 || this.#buffer === undefined) return 0;
+    if (this.#fill + take > this.#buffer.length) {
+      const larger = Buffer.allocUnsafe(Math.min(this.#length, Math.max(this.#fill + take, this.#buffer.length * 2)));
+      this.#buffer.copy(larger, 0, 0, this.#fill);
+      this.#buffer = larger;
+    }
+    chunk.copy(this.#buffer, this.#fill, at, at + take);
+    this.#fill += take;
+    return take;
+  }
+
+  #check(flag: number, length: number): WeftError | undefined {
+    if (length > this.#bytesMax) return errors.MESSAGE_TOO_LARGE({ sizeBytes: length, maxBytes: this.#bytesMax });
+    if (flag === 0) return undefined;
+    if (flag !== 1) return errors.FRAMING_MALFORMED({ why: `flag ${flag} before a message` });
+    if (this.#encoding === undefined || this.#encoding === "identity")
+      return errors.FRAMING_MALFORMED({ why: "a compressed message without grpc-encoding" });
+    return undefined;
+  }
+
+  #emit(bytes: Uint8Array, flag: number, sink: MessageSink): void {
+    sink.message(flag === 0 ? bytes : decompress(bytes, this.#bytesMax), bytes.length + prefixBytes);
+  }
+}
+
+/** Decompresses off the event loop, never to more than the limit. */
+function decompress(bytes: Uint8Array, bytesMax: number): Promise<Uint8Array> {
+  const work = new Promise<Uint8Array>((resolve, reject) => {
+    gunzip(bytes, { maxOutputLength: bytesMax }, (cause, result) => {
+      if (cause === null) resolve(result);
+      else if ("code" in cause && cause.code === "ERR_BUFFER_TOO_LARGE")
+        reject(errors.MESSAGE_TOO_LARGE({ sizeBytes: bytesMax, maxBytes: bytesMax }, { cause }));
+      else reject(errors.FRAMING_MALFORMED({ why: "a message that is not gzip" }, { cause }));
+    });
+  });
+  // Whoever reads the message hears of it; until then it is not unhandled.
+  work.catch(() => {});
+  return work;
+}
