@@ -2,7 +2,15 @@ import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
 import { type ConfigInput, parseConfig } from "@weft/config";
-import { health, ownerOf, reflectionV1, reflectionV1Alpha, type ServiceName, serviceNames, stopOrder } from "@weft/contracts";
+import {
+  health,
+  ownerOf,
+  reflectionV1,
+  reflectionV1Alpha,
+  type ServiceName,
+  serviceNames,
+  stopOrder,
+} from "@weft/contracts";
 import { Code, createErrors } from "@weft/errors";
 import {
   type Client,
