@@ -171,6 +171,13 @@ export class Connection {
     return this.#state !== "open";
   }
 
+  /** Bytes that wait to be sent: in the socket, in the turn's writes, and on streams. */
+  get bufferedBytes(): number {
+    let bytes = this.#outbox.pendingBytes;
+    for (const stream of this.streams.values()) bytes += stream.queuedBytes;
+    return bytes;
+  }
+
   /** Opens a stream of a client; its headers must be sent before another is opened. */
   open(receiver: StreamReceiver): Stream {
     const id = this.#nextId;
