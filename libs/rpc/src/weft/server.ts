@@ -1,3 +1,4 @@
+import type { TlsOptions } from "node:tls";
 import type { Message } from "@bufbuild/protobuf";
 import { Code, type WeftError } from "@weft/errors";
 import {
@@ -63,16 +64,21 @@ interface Plan {
   readonly metadata: () => Metadata;
 }
 
-/** Serves a router over HTTP/2 with the transport of our own. `http2` overrides its limits. */
-export async function listen(
-  router: Router,
-  options: ListenOptions,
-  http2: Partial<Http2Options> = {},
-): Promise<Listener> {
-  const { host, port, messageBytesMax, concurrentStreamsMax } = options;
+/** Settings of a server; the last two have defaults. */
+export interface ServerOptions extends ListenOptions {
+  /** Certificates where it speaks TLS. */
+  readonly tls?: TlsOptions;
+  /** Limits of its connections. */
+  readonly http2?: Partial<Http2Options>;
+}
+
+/** Serves a router over HTTP/2 with the transport of our own. */
+export async function listen(router: Router, options: ServerOptions): Promise<Listener> {
+  const { host, port, messageBytesMax, concurrentStreamsMax, tls, http2 } = options;
   const server = await listenHttp2({
     host,
     port,
+    ...(tls === undefined ? {} : { tls }),
     http2: { concurrentStreamsMax, ...http2 },
     request: (stream, block, end) => accept(router, messageBytesMax, stream, block, end),
   });
