@@ -140,6 +140,7 @@ export class Connection {
       tableBytesMax: options.headerTableBytesMax,
       listBytesMax: options.headerListBytesMax,
       cachedBlocksMax: options.cachedBlocksMax,
+      allowsOuterSpace: !isServer,
     });
     this.#encoder = new HpackEncoder(options.headerTableBytesMax);
     this.#receiveWindow = Math.max(initialWindow, options.connectionWindowBytes);
@@ -325,6 +326,8 @@ export class Connection {
 
   #read(chunk: Buffer): void {
     this.#heard = true;
+    // A turn can bring many chunks: what they ask for must not pile up until its end.
+    if (this.#outbox.pendingBytes > this.#socketBufferBytes) this.#outbox.flush();
     try {
       this.#parse(chunk);
     } catch (error) {

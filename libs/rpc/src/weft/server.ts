@@ -193,6 +193,10 @@ class ServerCall implements StreamReceiver, MessageSink, Timed {
   }
 
   begin(end: boolean): void {
+    if (this.#plan.timeoutMs <= 0) {
+      this.expired();
+      return;
+    }
     deadlines.add(this);
     if (this.#plan.takesStream) {
       const requests = new MessageQueue(
