@@ -3,7 +3,7 @@ import { createWriteStream, mkdirSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
-import { health, ownerOf, type ServiceName, serviceNames } from "@weft/contracts";
+import { health, ownerOf, type ServiceName, serviceNames, stopOrder } from "@weft/contracts";
 import { type Client, clientInterceptors, createClient, grpcJs, type Transport } from "@weft/rpc";
 import { edgePort, firstPort, metricsPortOffset, type ServiceAddress, startServices } from "@weft/service";
 import { createTelemetry } from "@weft/telemetry";
@@ -74,6 +74,19 @@ function freePort(): Promise<number> {
   });
 }
 
+/** Ends a process as an operator does, and by force when that takes too long. */
+function endProcess(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    if (child.exitCode !== null || child.signalCode !== null) return resolve();
+    const timer = setTimeout(() => child.kill("SIGKILL"), 15_000);
+    child.once("exit", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+    child.kill("SIGTERM");
+  });
+}
+
 /** One process a service, on this machine; their output goes to `<logDirectory>/<service>.log`. */
 export async function startMesh(options: {
   readonly settings: readonly string[];
@@ -118,17 +131,10 @@ export async function startMesh(options: {
   const ended = () => [...children].filter(([, child]) => child.exitCode !== null).map(([name]) => name);
   const stop = async () => {
     wire.close();
-    await Promise.all(
-      [...children.values()].map(
-        (child) =>
-          new Promise<void>((resolve) => {
-            if (child.exitCode !== null || child.signalCode !== null) return resolve();
-            child.once("exit", () => resolve());
-            child.kill("SIGTERM");
-            setTimeout(() => child.kill("SIGKILL"), 15_000).unref();
-          }),
-      ),
-    );
+    for (const name of stopOrder) {
+      const child = children.get(name);
+      if (child !== undefined) await endProcess(child);
+    }
   };
   const healthClients = new Map(
     [...addresses].map(([name]) => [name, grpcJs.connect(target(name), { messageBytesMax })] as const),

@@ -3,7 +3,7 @@ import type { FeatureReference, RuleResult, Value } from "@weft/scenario";
 /** From this probability on, a person looks at the payment. README.md tells how both thresholds were chosen. */
 export const reviewFrom = 0.05;
 /** From this probability on, the payment is refused. */
-export const declineFrom = 0.4;
+export const declineFrom = 0.5;
 
 type Features = Readonly<Record<FeatureReference, number | null>>;
 

@@ -94,9 +94,9 @@ const tree = defineModel({
   trainer: {
     name: "lightgbm_classifier",
     parameters: {
-      trees: 250,
-      learningRate: 0.05,
-      leaves: 12,
+      trees: 150,
+      learningRate: 0.08,
+      leaves: 8,
       minRowsInLeaf: 30,
       featureShare: 0.7,
       rowShare: 0.8,

@@ -24,8 +24,8 @@ async function failure(work: Promise<unknown>): Promise<WeftError> {
 export function endToEndContract(name: string, args: readonly string[], answered: Map<string, string>): void {
   describe(name, () => {
     let weft: Weft;
-    let score: gateway.ScoreRequest;
-    let recommend: gateway.RecommendRequest;
+    let score: Omit<gateway.ScoreRequest, "$typeName">;
+    let recommend: Omit<gateway.RecommendRequest, "$typeName">;
     const client = () => weft.dial(gateway.GatewayService);
 
     beforeAll(async () => {
@@ -34,8 +34,12 @@ export function endToEndContract(name: string, args: readonly string[], answered
         const line = weft.output.paste.find(({ curl }) => curl.includes(method))?.curl ?? "";
         return JSON.parse(/-d '([^']*)'/.exec(line)?.[1] ?? "{}") as JsonValue;
       };
-      score = fromJson(gateway.ScoreRequestSchema, body("/Score"));
-      recommend = fromJson(gateway.RecommendRequestSchema, body("/Recommend"));
+      const { $typeName: _score, ...scoreFields } = fromJson(gateway.ScoreRequestSchema, body("/Score"));
+      const { $typeName: _recommend, ...recommendFields } = fromJson(
+        gateway.RecommendRequestSchema,
+        body("/Recommend"),
+      );
+      [score, recommend] = [scoreFields, recommendFields];
     }, 400_000);
 
     afterAll(async () => {
@@ -118,7 +122,8 @@ export function endToEndContract(name: string, args: readonly string[], answered
       };
       for await (const answer of client().scoreStream(requests())) answers.push(answer);
       expect(answers.map(({ id }) => id)).toEqual(events.map(({ id }) => id));
-      answers.forEach(({ result }, index) => expect(result.case).toBe(index % 10 === 3 ? "error" : "response"));
+      const expected = answers.map((_, index) => (index % 10 === 3 ? "error" : "response"));
+      expect(answers.map(({ result }) => result.case)).toEqual(expected);
     });
 
     test("the HTTP edge answers JSON", async () => {

@@ -71,7 +71,11 @@ export async function train(folder: string, options: TrainOptions): Promise<void
     const release = created.release?.id ?? "";
     await client.setLabel({ scenario: scenario.name, label: "challenger", releaseId: release });
     const sets = new Map<TrainingSet, BuiltSet>();
-    for (const { trainingSet } of wanted)
+    const replayed = options.models.length === 0 ? scenario.evaluation?.trainingSet : undefined;
+    for (const trainingSet of [
+      ...wanted.map((model) => model.trainingSet),
+      ...(replayed === undefined ? [] : [replayed]),
+    ])
       if (!sets.has(trainingSet))
         sets.set(
           trainingSet,

@@ -41,10 +41,10 @@ export async function up(folders: readonly string[], options: UpOptions): Promis
   );
   const settings = [
     "--process.log-level=warn",
+    ...(options.freePorts && !options.mesh ? freePortSettings() : []),
     ...options.settings,
     `--process.data-directory=${data}`,
     `--feature.offline-directory=${offlineDirectory}`,
-    ...(options.freePorts && !options.mesh ? freePortSettings() : []),
   ];
   const topology = options.mesh
     ? await startMesh({ settings, freePorts: options.freePorts, logDirectory: join(data, "logs") })

@@ -171,10 +171,11 @@ async function* catalogKeys(
 
 /** Time as of which items are embedded: the newest example, since a scenario's history need not reach to now. */
 function asOf(scenario: Scenario) {
-  const newestUs = scenario.examples.reduce(
-    (newest, { eventTimeUs }) => (eventTimeUs > newest ? eventTimeUs : newest),
-    0n,
-  );
+  const newestUs =
+    scenario.examples
+      .map(({ eventTimeUs }) => eventTimeUs)
+      .sort((a, b) => Number(a - b))
+      .at(-1) ?? 0n;
   return { seconds: newestUs / 1_000_000n, nanos: Number(newestUs % 1_000_000n) * 1000 };
 }
 

@@ -9,4 +9,4 @@ export * as gateway from "./gen/weft/gateway/v1/gateway_pb.ts";
 export * as monitoring from "./gen/weft/monitoring/v1/monitoring_pb.ts";
 export * as registry from "./gen/weft/registry/v1/registry_pb.ts";
 export * as retrieval from "./gen/weft/retrieval/v1/retrieval_pb.ts";
-export { ownerOf, type ServiceName, serviceNames } from "./owner.ts";
+export { ownerOf, type ServiceName, serviceNames, stopOrder } from "./owner.ts";

@@ -122,6 +122,9 @@ const otherRank = 4;
 /** Why a watch ended that was only to be opened anew. */
 const refreshed = Symbol("refreshed");
 
+/** Failed tries to reach the registry before a line says so: a second or two by the default backoff. */
+const failuresBeforeWarning = 5;
+
 /**
  * The releases that are deployed, as one service needs them: watches the registry, loads what is labelled, one at a time
  * and champions first, and answers by release id or for the champion. A champion goes on serving until its successor is
@@ -220,7 +223,8 @@ export class ReleaseSource<T> {
       failures++;
       this.#connected = false;
       const retryInMs = backoffMs(failures, this.#limits.reconnect, this.#random);
-      logger[failures === 1 ? "warn" : "debug"]({ reason: describe(error), retryInMs }, "lost the registry's watch");
+      // Services start in any order: a registry that is there a moment later is nothing to report.
+      logger[failures === failuresBeforeWarning ? "warn" : "debug"]({ reason: describe(error), retryInMs }, "lost the registry's watch");
       this.#emit({ kind: "disconnected", error, retryInMs });
       await this.#sleep(retryInMs);
     }

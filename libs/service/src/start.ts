@@ -2,7 +2,7 @@ import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
 import { type ConfigInput, parseConfig } from "@weft/config";
-import { health, ownerOf, reflectionV1, reflectionV1Alpha, type ServiceName, serviceNames } from "@weft/contracts";
+import { health, ownerOf, reflectionV1, reflectionV1Alpha, type ServiceName, serviceNames, stopOrder } from "@weft/contracts";
 import { Code, createErrors } from "@weft/errors";
 import {
   type Client,
@@ -126,18 +126,18 @@ export async function startServices(
   };
 
   const stop = async () => {
-    const all = [...started.values()].reverse();
+    const all = stopOrder.flatMap((name) => started.get(name) ?? []);
     for (const service of all) {
       service.conditions.set("draining", false);
       publish(service, changed);
     }
     if (own.drainDelayMs > 0) await new Promise((done) => setTimeout(done, own.drainDelayMs));
-    for (const service of all) for (const listener of service.drainListeners) listener();
     for (const service of all) {
+      for (const listener of service.drainListeners) listener();
       await Promise.all(service.listeners.map((listener) => listener.drain(own.drainGraceMs)));
+      for (const resource of service.owned.reverse()) await resource.close();
       service.address = undefined;
     }
-    for (const service of all) for (const resource of service.owned.reverse()) await resource.close();
     for (const transport of transports.values()) await transport.close();
     for (const service of all) await service.telemetry.close();
   };

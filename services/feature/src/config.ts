@@ -42,7 +42,7 @@ export const config = defineConfig("feature", {
   }),
   offlineMemoryMaxMib: integer({
     default: 1_024,
-    min: 128,
+    min: 256,
     max: 1_048_576,
     doc: "Memory of one materialization or training set build for its tables; what is above goes to disk.",
   }),

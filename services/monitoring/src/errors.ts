@@ -68,6 +68,10 @@ export const errors = createErrors("weft.monitoring", {
     message: (m: { store: string }) => `the ${m.store} is not open`,
     retryAfterMs: 1_000,
   },
+  LOG_NOT_OPENED: {
+    code: Code.FailedPrecondition,
+    message: (m: { fault: string }) => m.fault,
+  },
   LOG_FAILED: {
     code: Code.Internal,
     message: (m: { store: string }) => `the ${m.store} failed`,

@@ -5,6 +5,7 @@ import { LogThread } from "./adapters/log-thread.ts";
 import { createRegistryLookup } from "./adapters/registry-lookup.ts";
 import { config } from "./config.ts";
 import { ReleaseCatalog } from "./domain/release-catalog.ts";
+import { errors } from "./errors.ts";
 import { createMonitoringMetrics } from "./metrics.ts";
 import { createMonitoringService } from "./service.ts";
 
@@ -38,6 +39,8 @@ export const monitoring = defineService({
         queueBytesMax: settings.logQueueBytesMax,
         onState: (isUp) => readiness.set("prediction log", isUp),
         setTimer: (delayMs, callback) => clock.setTimer(delayMs, callback),
+      }).catch((cause: unknown) => {
+        throw errors.LOG_NOT_OPENED({ fault: cause instanceof Error ? cause.message : String(cause) }, { cause });
       }),
     );
     const lookup = createRegistryLookup(rpc.dial(registry.RegistryService), {
@@ -48,6 +51,7 @@ export const monitoring = defineService({
       entriesMax: 4 * settings.driftReleasesMax,
       retryMs: settings.registryRetryMs,
     });
+    metrics.maintained(await log.maintain(clock.nowMs()));
     for (const parts of await log.releaseParts()) {
       catalog.add(parts);
     }

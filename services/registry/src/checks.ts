@@ -197,7 +197,6 @@ export function releaseRequestOf(request: registry.CreateReleaseRequest): Releas
   const checks = new Checks();
   checks.name("scenario", request.scenario);
   checks.digest("code_digest", request.codeDigest);
-  checks.that(request.models.length > 0, "models", "must have an entry");
   const asked: ReleaseRequest = {
     scenario: request.scenario,
     codeDigest: request.codeDigest,

@@ -1,6 +1,6 @@
 import { mkdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { DuckDBDataChunk, DuckDBInstance, DuckDBVector } from "@duckdb/node-api";
+import { type DuckDBConnection, DuckDBDataChunk, DuckDBInstance, DuckDBVector } from "@duckdb/node-api";
 import type { Source, Value } from "@weft/scenario";
 import {
   type ColumnBatch,
@@ -22,7 +22,7 @@ export interface DuckDbOptions {
   readonly directory: string;
   /** Folder for this store alone that tables above the memory limit go to; emptied at the first use. */
   readonly temporaryDirectory: string;
-  /** Memory of one workspace, from 64 MiB. */
+  /** Memory of one workspace for its tables, from 256 MiB; what is above goes to disk. */
   readonly memoryBytesMax: number;
   /** Threads of one workspace, from 1. */
   readonly threads: number;
@@ -43,7 +43,7 @@ export function createDuckDbStore(options: DuckDbOptions): OfflineStore {
       await mkdir(temporaryDirectory, { recursive: true });
       const instance = await DuckDBInstance.create(":memory:", {
         threads: String(options.threads),
-        memory_limit: `${Math.max(64, Math.floor(options.memoryBytesMax / 2 ** 20))}MiB`,
+        memory_limit: `${Math.max(256, Math.floor(options.memoryBytesMax / 2 ** 20))}MiB`,
         temp_directory: temporaryDirectory,
         autoinstall_known_extensions: "false",
         autoload_known_extensions: "false",
@@ -66,26 +66,21 @@ async function openWorkspace(
   const connection = await instance.connect();
   const loaded = new Map<string, Promise<LoadedSource>>();
   let tables = 0;
-  const interrupt = () => connection.interrupt();
-  signal?.addEventListener("abort", interrupt, { once: true });
 
   async function execute(sql: string): Promise<void> {
-    signal?.throwIfAborted();
-    await connection.run(sql).catch((cause: unknown) => {
+    await interruptible(connection, signal, () => connection.run(sql)).catch((cause: unknown) => {
       throw statementFault(sql, cause, signal);
     });
   }
 
   /** Each query has a connection of its own, because a connection holds one open result. */
   async function* query(sql: string, columns: readonly ColumnSpec[]): AsyncGenerator<ColumnBatch> {
-    signal?.throwIfAborted();
     const decoders = columns.map((column) => duckDbColumn(column.type));
     const own = await instance.connect();
     try {
-      const result = await own.stream(sql);
+      const result = await interruptible(own, signal, () => own.stream(sql));
       for (;;) {
-        signal?.throwIfAborted();
-        const chunk = await result.fetchChunk();
+        const chunk = await interruptible(own, signal, () => result.fetchChunk());
         if (chunk === null || chunk.rowCount === 0) return;
         yield { count: chunk.rowCount, columns: decoders.map((column, index) => decodeColumn(chunk, index, column)) };
       }
@@ -133,8 +128,8 @@ async function openWorkspace(
     const path = await sourceFile(directory, source);
     const select = await sourceQuery(connection, source, path);
     const table = `source_${tables++}`;
-    signal?.throwIfAborted();
-    await connection.run(`CREATE TABLE ${table} AS ${select}`).catch((cause: unknown) => {
+    const sql = `CREATE TABLE ${table} AS ${select}`;
+    await interruptible(connection, signal, () => connection.run(sql)).catch((cause: unknown) => {
       throw signal?.aborted === true || noSpace(cause)
         ? statementFault(select, cause, signal)
         : rowFault(source, cause);
@@ -208,12 +203,35 @@ async function openWorkspace(
       }
     },
     async close(): Promise<void> {
-      signal?.removeEventListener("abort", interrupt);
       connection.closeSync();
       instance.closeSync();
       await rm(temporaryDirectory, { recursive: true, force: true });
     },
   };
+}
+
+const interruptAgainMs = 20;
+
+/** Runs a statement, interrupted when the signal aborts; an interrupt that comes before it has started is lost, so it is repeated. */
+async function interruptible<T>(
+  connection: DuckDBConnection,
+  signal: AbortSignal | undefined,
+  run: () => Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted();
+  if (signal === undefined) return run();
+  let again: NodeJS.Timeout | undefined;
+  const interrupt = () => {
+    connection.interrupt();
+    again = setTimeout(interrupt, interruptAgainMs);
+  };
+  signal.addEventListener("abort", interrupt, { once: true });
+  try {
+    return await run();
+  } finally {
+    signal.removeEventListener("abort", interrupt);
+    clearTimeout(again);
+  }
 }
 
 function noSpace(cause: unknown): boolean {

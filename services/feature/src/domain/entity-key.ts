@@ -18,14 +18,18 @@ const textTag = 1;
 const integerTag = 2;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
+const integerBytes = new Uint8Array(8);
+const integer = new DataView(integerBytes.buffer);
 
 /** Encodes a key so that bytewise order is key order: integers by value, texts by UTF-8 bytes. */
 export function encodeKey(key: EntityKey): Uint8Array {
   if (typeof key === "bigint") {
     const bytes = new Uint8Array(9);
     bytes[0] = integerTag;
+    integer.setBigInt64(0, key);
+    for (let i = 0; i < 8; i++) bytes[1 + i] = integerBytes[i] ?? 0;
     // Flipping the sign bit makes negative numbers sort first.
-    new DataView(bytes.buffer).setBigUint64(1, BigInt.asUintN(64, key) ^ 0x8000_0000_0000_0000n);
+    bytes[1] = (integerBytes[0] ?? 0) ^ 0x80;
     return bytes;
   }
   const bytes = new Uint8Array(1 + key.length * 3);

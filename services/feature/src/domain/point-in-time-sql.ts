@@ -50,15 +50,19 @@ export function spineSql(query: SpineQuery): string {
 }
 
 /**
- * Keys of the spine's rows: `row_id, event_us, key_id, k0, k1, ...`. Equal keys have one `key_id`, from 1; a row that
- * lacks a key (null or an empty text) has 0. Without columns every row has the same key.
+ * Keys of the spine's rows: `row_id, read_id, event_us, key_id, k0, k1, ...`. Equal keys have one `key_id`, from 1; a row
+ * that lacks a key (null or an empty text) has 0. Without columns every row has the same key. Rows of one key and time
+ * read the same: `read_id` is the first such row, and the only one that is looked up.
  */
 export function keysSql(spine: string, columns: readonly string[]): string {
-  if (columns.length === 0) return `SELECT row_id, event_us, CAST(1 AS BIGINT) AS key_id FROM ${spine}`;
+  const missing = columns.map((column) => `${column} IS NULL OR CAST(${column} AS VARCHAR(512)) = ''`).join(" OR ");
+  const keyId =
+    columns.length === 0
+      ? "CAST(1 AS BIGINT)"
+      : `CASE WHEN ${missing} THEN 0 ELSE DENSE_RANK() OVER (ORDER BY ${columns.join(", ")}) END`;
   return [
-    "SELECT row_id, event_us",
-    `  , CASE WHEN ${columns.map((column) => `${column} IS NULL OR CAST(${column} AS VARCHAR(512)) = ''`).join(" OR ")} THEN 0`,
-    `         ELSE DENSE_RANK() OVER (ORDER BY ${columns.join(", ")}) END AS key_id`,
+    `SELECT row_id, MIN(row_id) OVER (PARTITION BY ${[...columns, "event_us"].join(", ")}) AS read_id`,
+    `  , event_us, ${keyId} AS key_id`,
     ...columns.map((column, index) => `  , ${column} AS k${index}`),
     `FROM ${spine}`,
   ].join("\n");
@@ -85,8 +89,8 @@ function keyedRows(query: HistoryQuery): string {
 }
 
 /**
- * The field view's row as of each row of the spine: `row_id, event_us, created_us` and the columns; none where there is
- * no row. A row is known from the later of its two times on; of the rows known at t the one with the greatest
+ * The field view's row as of each row of the spine that is looked up: `row_id, event_us, created_us` and the columns; none
+ * where there is no row. A row is known from the later of its two times on; of the rows known at t the one with the greatest
  * (event time, created time) counts, and among full ties the greatest values. The TTL is for the reader to apply: where
  * the newest row is too old, every other is too.
  */
@@ -105,6 +109,7 @@ export function asOfSql(query: HistoryQuery): string {
   UNION ALL
   SELECT key_id, event_us AS known_us, 1 AS asks, CAST(NULL AS BIGINT) AS place, row_id
   FROM ${query.keys}
+  WHERE row_id = read_id
 ), answers AS (
   SELECT key_id, asks, row_id
     , MAX(place) OVER (PARTITION BY key_id ORDER BY known_us, asks
@@ -130,9 +135,9 @@ FROM ${keyedRows(query)}
 ORDER BY k.key_id, known_us, e.event_us, e.created_us${ties}`;
 }
 
-/** The spine's rows, key by key in the order of their times. */
+/** The spine's rows that are looked up, key by key in the order of their times. */
 export function readsSql(keys: string): string {
-  return `SELECT key_id, event_us, row_id FROM ${keys} ORDER BY key_id, event_us, row_id`;
+  return `SELECT key_id, event_us, row_id FROM ${keys} WHERE row_id = read_id ORDER BY key_id, event_us, row_id`;
 }
 
 /** A view's rows for materialization. */

@@ -82,12 +82,13 @@ export async function* buildTrainingSet(options: TrainingSetOptions): AsyncGener
     const joins: Join[] = [];
     const keyTables = new Map<string, string>();
     for (const [index, joined] of plan.views.entries()) {
-      const { table, rowCount: eventCount } = await workspace.load(joined.view.view.source);
+      const { table } = await workspace.load(joined.view.view.source);
       const keyColumns = joined.keyFields.map((field) => fieldColumn(plan.source, field));
       const known = keyTables.get(keyColumns.join());
       const keys = known ?? `keys_${keyTables.size}`;
       if (known === undefined) {
-        await workspace.execute(`CREATE TABLE ${keys} AS ${keysSql("spine", keyColumns)}`);
+        const sql = keysSql("spine", keyColumns);
+        await workspace.execute(`CREATE TABLE ${keys} AS SELECT * FROM (${sql}) k ORDER BY row_id`);
         keyTables.set(keyColumns.join(), keys);
       }
       const history: HistoryQuery = {
@@ -97,12 +98,14 @@ export async function* buildTrainingSet(options: TrainingSetOptions): AsyncGener
         columns: fieldsRead(joined.view).map(({ name }) => fieldColumn(joined.view.view.source, name)),
       };
       if (joined.view.kind === "fields") {
-        await workspace.execute(`CREATE TABLE view_${index} AS ${asOfSql(history)}`);
+        await workspace.execute(`CREATE TABLE view_${index} AS SELECT * FROM (${asOfSql(history)}) v ORDER BY row_id`);
       } else {
-        for await (const rows of replayWindows(workspace, joined, history, `view_${index}`)) yield progress(rows);
+        for await (const rows of replayWindows(workspace, joined, history, "replayed")) yield progress(rows);
+        await workspace.execute(`CREATE TABLE view_${index} AS SELECT * FROM replayed ORDER BY row_id`);
+        await workspace.execute("DROP TABLE replayed");
         part++;
       }
-      joins.push({ ...joined, table: `view_${index}`, eventCount });
+      joins.push({ ...joined, table: `view_${index}`, keys });
     }
     const result = yield* writeRows(workspace, plan, joins, progress, rowsTotal);
     const path = join(options.directory, scenario.name, plan.trainingSet.name, `${result.contentHash}.parquet`);
@@ -115,8 +118,10 @@ export async function* buildTrainingSet(options: TrainingSetOptions): AsyncGener
 }
 
 interface Join extends JoinedView {
+  /** Table with what the view has for the rows of the spine that are looked up, in their order. */
   readonly table: string;
-  readonly eventCount: number;
+  /** Table that says which row is looked up for each row of the spine. */
+  readonly keys: string;
 }
 
 async function createSpine(
@@ -132,7 +137,7 @@ async function createSpine(
   ];
   const { label, labelTime } = plan.trainingSet;
   const sql = spineSql({ from: table, source: plan.source, label, labelTime, fields, ...range });
-  await workspace.execute(`CREATE TABLE spine AS ${sql}`);
+  await workspace.execute(`CREATE TABLE spine AS SELECT * FROM (${sql}) s ORDER BY row_id`);
   return (await count(workspace, "SELECT COUNT(*) FROM spine")) ?? 0;
 }
 
@@ -223,6 +228,8 @@ async function* replayWindows(
 class Cursor {
   batch: ColumnBatch = { count: 0, columns: [] };
   row = 0;
+  /** True once there is no row left. */
+  ended = false;
   readonly #batches: AsyncIterator<ColumnBatch>;
 
   constructor(batches: AsyncIterable<ColumnBatch>) {
@@ -238,7 +245,10 @@ class Cursor {
   /** Fetches the next part; false at the end. */
   async next(): Promise<boolean> {
     const { value, done } = await this.#batches.next();
-    if (done === true) return false;
+    if (done === true) {
+      this.ended = true;
+      return false;
+    }
     this.batch = value;
     this.row = 0;
     return true;
@@ -261,30 +271,30 @@ async function* writeRows(
   progress: (rows: number) => TrainingSetProgress,
   rowsTotal: number,
 ): AsyncGenerator<TrainingSetProgress, Omit<TrainingSetResult, "path" | "testFromUs">> {
-  const select = new Selection();
-  const eventTime = select.add("s.event_us", "count");
-  const label = select.add("s.label", "float64");
+  const select = new Selection("spine");
+  const eventTime = select.add("spine", "event_us", "count");
+  for (const { table, keys } of joins) select.join(table, keys);
+  const label = select.add("spine", "label", "float64");
   const columns = new Map<FeatureReference, (batch: ColumnBatch) => readonly Value[]>();
   for (const { name, type } of plan.requestFields) {
-    const index = select.add(`s.${fieldColumn(plan.source, name)}`, fieldType(plan.source, name));
-    columns.set(`request:${name}`, (batch) => (batch.columns[index] ?? []).map((value) => coerce(value, type)));
+    const place = select.add("spine", fieldColumn(plan.source, name), fieldType(plan.source, name));
+    columns.set(`request:${name}`, (batch) => (batch.columns[place] ?? []).map((value) => coerce(value, type)));
   }
-  const fieldReaders: ((batch: ColumnBatch, computed: Map<FeatureReference, Value[]>) => void)[] = [];
-  for (const [index, join] of joins.entries()) {
+  const fieldReaders: FieldReader[] = [];
+  for (const join of joins) {
     if (join.view.kind === "fields") {
-      fieldReaders.push(fieldReader(join, `t${index}`, select, eventTime));
+      fieldReaders.push(fieldReader(join, select, eventTime));
       continue;
     }
     for (const [at, { name, type }] of join.view.createReading(join.features).features.entries()) {
-      const place = select.add(`t${index}.v${at}`, type);
+      const place = select.add(join.table, `v${at}`, type);
       columns.set(`${join.view.name}:${name}`, (batch) => batch.columns[place] ?? []);
     }
   }
-  const extra = plan.extra.map((field) => ({
-    name: field,
-    type: fieldType(plan.source, field),
-    index: select.add(`s.${fieldColumn(plan.source, field)}`, fieldType(plan.source, field)),
-  }));
+  const extra = plan.extra.map((name) => {
+    const type = fieldType(plan.source, name);
+    return { name, type, index: select.add("spine", fieldColumn(plan.source, name), type) };
+  });
   const features = plan.features.filter((reference) => isNumber(typeOf(plan, reference)));
   const specs: ColumnSpec[] = [
     { name: "event_time", type: "count" },
@@ -295,17 +305,11 @@ async function* writeRows(
   const hash = new ContentHash(specs);
   const writer = await workspace.createTable("result", specs);
   let rows = 0;
-  const sql = [
-    `SELECT ${select.columns.map(({ name }) => name).join(", ")}`,
-    "FROM spine s",
-    ...joins.map(({ table }, index) => `LEFT JOIN ${table} t${index} ON t${index}.row_id = s.row_id`),
-    "ORDER BY s.row_id",
-  ].join("\n");
   try {
-    for await (const batch of workspace.query(sql, select.columns)) {
+    for await (const batch of select.read(workspace)) {
       const computed = new Map<FeatureReference, readonly Value[]>();
       for (const [reference, column] of columns) computed.set(reference, column(batch));
-      for (const read of fieldReaders) read(batch, computed as Map<FeatureReference, Value[]>);
+      for (const read of fieldReaders) read(batch, computed);
       for (const transform of plan.transforms) runTransform(transform, batch.count, computed);
       const values: ArrayLike<Value>[] = [
         batch.columns[eventTime] ?? [],
@@ -324,31 +328,154 @@ async function* writeRows(
   return { contentHash: hash.digest(), rows, columns: specs.map(({ name }) => name) };
 }
 
-/** Columns of the last join, each with its place in the result. */
-class Selection {
-  readonly columns: ColumnSpec[] = [];
+interface JoinedBatch extends ColumnBatch {
+  /** For each table joined, the row that stands for each row of the batch. */
+  readonly readIds: ReadonlyMap<string, readonly number[]>;
+}
 
-  add(name: string, type: ColumnSpec["type"]): number {
-    return this.columns.push({ name, type }) - 1;
+interface Table {
+  readonly specs: ColumnSpec[];
+  readonly places: number[];
+}
+
+/**
+ * Columns of the spine and of tables joined to it, side by side. Every table is in the order of the spine's rows, so that
+ * reading them side by side needs no join in memory; null where a table has no row.
+ */
+class Selection {
+  readonly #spine: string;
+  readonly #tables = new Map<string, Table>();
+  readonly #keys = new Map<string, string>();
+  #count = 0;
+
+  constructor(spine: string) {
+    this.#spine = spine;
+    this.#tables.set(spine, { specs: [], places: [] });
+  }
+
+  /** Joins a table, by the table that names the row that stands for each row of the spine. */
+  join(table: string, keys: string): void {
+    this.#tables.set(table, { specs: [], places: [] });
+    this.#keys.set(table, keys);
+  }
+
+  /** Adds a column of the spine or of a table joined; answers its place in what `read` gives. */
+  add(table: string, name: string, type: ColumnSpec["type"]): number {
+    const { specs, places } = this.#tables.get(table) ?? { specs: [], places: [] };
+    specs.push({ name, type });
+    places.push(this.#count);
+    return this.#count++;
+  }
+
+  async *read(workspace: OfflineWorkspace): AsyncGenerator<JoinedBatch> {
+    const open: Cursor[] = [];
+    const cursorOf = (table: string, specs: readonly ColumnSpec[]) => {
+      const all: ColumnSpec[] = [{ name: "row_id", type: "count" }, ...specs];
+      const sql = `SELECT ${all.map(({ name }) => name).join(", ")} FROM ${table}`;
+      const cursor = new Cursor(workspace.query(sql, all));
+      open.push(cursor);
+      return cursor;
+    };
+    const { specs, places } = this.#tables.get(this.#spine) ?? { specs: [], places: [] };
+    const spine = cursorOf(this.#spine, [{ name: "event_us", type: "count" }, ...specs]);
+    const keys = new Map<string, Cursor>();
+    for (const table of new Set(this.#keys.values())) {
+      keys.set(table, cursorOf(table, [{ name: "read_id", type: "count" }]));
+    }
+    const joined = [...this.#keys].map(([table, by]) => ({
+      table,
+      by,
+      places: this.#tables.get(table)?.places ?? [],
+      rows: new SharedRows(cursorOf(table, this.#tables.get(table)?.specs ?? [])),
+    }));
+    try {
+      for (const cursor of open) if (cursor !== spine) await cursor.next();
+      while (await spine.next()) {
+        const { batch } = spine;
+        const [ids = [], times = []] = batch.columns as readonly (readonly number[])[];
+        const columns = new Array<readonly Value[]>(this.#count);
+        for (const [index, place] of places.entries()) columns[place] = batch.columns[index + 2] ?? [];
+        const readIdsBy = new Map<string, readonly number[]>();
+        for (const [table, cursor] of keys) readIdsBy.set(table, await readIdsOf(cursor, ids));
+        const readIds = new Map<string, readonly number[]>();
+        for (const { table, by, places: own, rows } of joined) {
+          const reads = readIdsBy.get(by) ?? [];
+          readIds.set(table, reads);
+          const values = await rows.take(reads, times, own.length);
+          for (const [index, place] of own.entries()) columns[place] = values[index] ?? [];
+        }
+        yield { count: batch.count, columns, readIds };
+      }
+      for (const cursor of open) if (!cursor.ended) throw new Error("a table is not in the order of the spine");
+    } finally {
+      for (const cursor of open) await cursor.close();
+    }
   }
 }
 
+/** The row that stands for each of the spine's rows. */
+async function readIdsOf(cursor: Cursor, ids: readonly number[]): Promise<number[]> {
+  const reads: number[] = [];
+  for (const id of ids) {
+    if (cursor.ended || cursor.number(0) !== id) throw new Error("a table of keys is not in the order of the spine");
+    reads.push(cursor.number(1));
+    if (!cursor.step()) await cursor.next();
+  }
+  return reads;
+}
+
+/** Hands a table's rows to every row of the spine that they stand for; those all have one event time. */
+class SharedRows {
+  readonly #cursor: Cursor;
+  readonly #recent = new Map<number, readonly Value[] | undefined>();
+  #timeUs = Number.NaN;
+
+  constructor(cursor: Cursor) {
+    this.#cursor = cursor;
+  }
+
+  async take(readIds: readonly number[], times: readonly number[], width: number): Promise<Value[][]> {
+    const columns = Array.from({ length: width }, () => new Array<Value>(readIds.length).fill(null));
+    for (let at = 0; at < readIds.length; at++) {
+      const id = readIds[at] ?? 0;
+      if (times[at] !== this.#timeUs) {
+        this.#timeUs = times[at] ?? Number.NaN;
+        this.#recent.clear();
+      }
+      let row = this.#recent.get(id);
+      if (row === undefined && !this.#recent.has(id)) {
+        const cursor = this.#cursor;
+        if (!cursor.ended && cursor.number(0) === id) {
+          row = cursor.batch.columns.map((column) => column[cursor.row] ?? null);
+          if (!cursor.step()) await cursor.next();
+        }
+        this.#recent.set(id, row);
+      }
+      if (row === undefined) continue;
+      for (let index = 0; index < width; index++) (columns[index] ?? [])[at] = row[index + 1] ?? null;
+    }
+    return columns;
+  }
+}
+
+type FieldReader = (batch: JoinedBatch, computed: Map<FeatureReference, readonly Value[]>) => void;
+
 /** Puts a field view's row, as of each row of the spine, through the view's own reading: TTL, ladder and types. */
-function fieldReader(
-  { view, features }: Join,
-  alias: string,
-  select: Selection,
-  asOf: number,
-): (batch: ColumnBatch, computed: Map<FeatureReference, Value[]>) => void {
-  const eventTime = select.add(`${alias}.event_us`, "count");
-  const createdTime = select.add(`${alias}.created_us`, "count");
-  const first = select.columns.length;
-  for (const { name, type } of fieldsRead(view)) select.add(`${alias}.${fieldColumn(view.view.source, name)}`, type);
+function fieldReader({ view, features, table }: Join, select: Selection, asOf: number): FieldReader {
+  const eventTime = select.add(table, "event_us", "count");
+  const createdTime = select.add(table, "created_us", "count");
+  const first = createdTime + 1;
+  for (const { name, type } of fieldsRead(view)) select.add(table, fieldColumn(view.view.source, name), type);
   const rows = new RowReader(view, fieldsRead(view));
   const reading = view.createReading(features);
   return (batch, computed) => {
+    const readIds = batch.readIds.get(table) ?? [];
     const values = reading.features.map(() => new Array<Value>(batch.count).fill(null));
     for (let row = 0; row < batch.count; row++) {
+      if (row > 0 && readIds[row] === readIds[row - 1]) {
+        for (const column of values) column[row] = column[row - 1] ?? null;
+        continue;
+      }
       const eventTimeUs = batch.columns[eventTime]?.[row] ?? null;
       let state: ViewState | undefined;
       if (eventTimeUs !== null) {
@@ -395,15 +522,26 @@ function toFloats(values: readonly Value[], count: number): Float32Array {
   return floats;
 }
 
+/** Runs a transform on every row; rows that hand it the same values share its answer, because it is pure. */
 function runTransform(transform: Transform, count: number, computed: Map<FeatureReference, readonly Value[]>): void {
   const inputs = Object.entries(transform.inputs).map(([name, reference]) => ({
     name,
     column: computed.get(reference) ?? [],
   }));
   const outputs = Object.keys(transform.outputs).map((name) => ({ name, column: new Array<Value>(count).fill(null) }));
+  const values: Record<string, Value> = Object.fromEntries(inputs.map(({ name }) => [name, null]));
   for (let row = 0; row < count; row++) {
-    const values: Record<string, Value> = {};
-    for (const { name, column } of inputs) values[name] = column[row] ?? null;
+    let isNew = row === 0;
+    for (const { name, column } of inputs) {
+      const value = column[row] ?? null;
+      if (values[name] === value) continue;
+      values[name] = value;
+      isNew = true;
+    }
+    if (!isNew) {
+      for (const { column } of outputs) column[row] = column[row - 1] ?? null;
+      continue;
+    }
     const answers = computeTransform(transform, values);
     for (const { name, column } of outputs) column[row] = answers[name] ?? null;
   }

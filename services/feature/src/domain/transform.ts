@@ -14,11 +14,12 @@ export function computeTransform(transform: Transform, inputs: Readonly<Record<s
     throw errors.TRANSFORM_FAILED({ transform: transform.name }, { cause });
   }
   const outputs: Record<string, Value> = {};
-  for (const name in transform.outputs) outputs[name] = checked(transform, name, answers[name] ?? null);
+  for (const name in transform.outputs) outputs[name] = checkedOutput(transform, name, answers[name] ?? null);
   return outputs;
 }
 
-function checked(transform: Transform, name: string, value: Value): Value {
+/** An output as its declared type holds it; throws TRANSFORM_FAILED where it is of another type. */
+export function checkedOutput(transform: Transform, name: string, value: Value): Value {
   if (value === null) return null;
   const type = transform.outputs[name];
   switch (typeof value) {

@@ -17,6 +17,8 @@ export class FailureLog {
   }
 
   add(stage: string, reason: string, error: unknown): void {
+    // A peer that does not hold a release yet is expected while the release is loaded; the load is repeated until it does.
+    if (reason === "RELEASE_NOT_LOADED") return;
     const nowMs = this.#nowMs();
     const state = this.#stages.get(stage);
     if (state !== undefined && nowMs - state.lastMs < pauseMs) {

@@ -1,6 +1,12 @@
 import { PayloadNumbers } from "./payload.ts";
 import type { LabelRecord, PackedPredictions, PredictionLayout, StoredPrediction } from "./prediction.ts";
-import type { LabelledCursor, LoggedRelease, LogUsage, PredictionLog } from "./prediction-log.ts";
+import {
+  type LabelledCursor,
+  LogFailure,
+  type LoggedRelease,
+  type LogUsage,
+  type PredictionLog,
+} from "./prediction-log.ts";
 import { LabelledScoresCollector, type Quality, quality } from "./quality.ts";
 import type { ReleaseParts } from "./release-parts.ts";
 import { type ComparedDistribution, ReleaseSketch } from "./release-sketch.ts";
@@ -97,8 +103,10 @@ export interface LogEngineOptions {
   readonly pause: () => Promise<void>;
 }
 
-/** Least rows dropped at once: dropping a few at a time would read and write the same pages again and again. */
+/** Rows dropped in one transaction, at most. */
 const DROP_ROWS = 2000;
+/** Rows dropped beyond the excess, so that not every append drops. */
+const SPARE_ROWS = 50;
 
 /**
  * Keeps histograms of the log's rows as they are appended and dropped, so that drift reads no row; at start, and for a
@@ -120,7 +128,7 @@ export class LogEngine implements MonitoringLog {
     const engine = new LogEngine(log, options);
     const { lastSequence } = await log.usage();
     for (const parts of await log.releaseParts()) {
-      engine.#parts.set(releaseKey(parts), parts);
+      engine.#keepParts(parts);
       engine.#addSketch(parts, lastSequence);
     }
     engine.#read();
@@ -170,7 +178,7 @@ export class LogEngine implements MonitoringLog {
       }
       await this.#log.putRelease(parts);
       const { lastSequence } = await this.#log.usage();
-      this.#parts.set(key, parts);
+      this.#keepParts(parts);
       const isInLog = (await this.#log.releases(parts.scenario)).some(({ releaseId }) => releaseId === parts.releaseId);
       this.#addSketch(parts, isInLog ? lastSequence : 0);
       this.#read();
@@ -197,46 +205,22 @@ export class LogEngine implements MonitoringLog {
       return { outcome: "no predictions" };
     }
     const { releaseId } = chosen;
-    const sketch = await this.#exclusive(async () => {
-      const parts = this.#parts.get(releaseKey(chosen));
-      const kept = this.#sketches.get(releaseKey(chosen));
-      if (parts === undefined || kept !== undefined) {
-        return kept;
-      }
-      return this.#addSketch(parts, (await this.#log.usage()).lastSequence);
-    });
+    const sketch = await this.#exclusive(() => this.#useSketch(chosen));
     if (sketch === undefined) {
       return { outcome: "release not put", releaseId };
     }
-    if (!sketch.hasReference) {
-      return { outcome: "no reference", releaseId };
-    }
-    this.#touch(sketch);
-    while (!sketch.isComplete) {
-      await this.#read();
-    }
-    const window = await this.#exclusive(async () => {
-      const newest = (await this.#log.releases(query.scenario)).find((release) => release.releaseId === releaseId);
-      if (newest === undefined) {
-        return undefined;
+    try {
+      if (!sketch.hasReference) {
+        return { outcome: "no reference", releaseId };
       }
-      const toUs = newest.newestUs;
-      const fromUs = Math.max(0, this.#bucketStart(toUs - query.windowUs));
-      return { fromUs, toUs, ...sketch.compare(fromUs, toUs) };
-    });
-    if (window === undefined) {
-      return { outcome: "no predictions" };
+      while (!sketch.isComplete) {
+        this.#checkOpen();
+        await this.#read();
+      }
+      return await this.#compare(sketch, query.windowUs);
+    } finally {
+      sketch.userCount--;
     }
-    const { fromUs, toUs, predictionCount, distributions } = window;
-    return {
-      outcome: "compared",
-      releaseId,
-      fromUs,
-      toUs,
-      predictionCount,
-      distributions,
-      quality: await this.#quality(query.scenario, releaseId, fromUs, toUs),
-    };
   }
 
   maintain(nowMs: number): Promise<MaintenanceReport> {
@@ -246,6 +230,44 @@ export class LogEngine implements MonitoringLog {
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#exclusive(() => this.#log.close());
+  }
+
+  /** The sketch of a release, newly begun where it was let go; undefined where the release was not put. */
+  async #useSketch(release: LoggedRelease): Promise<ReleaseSketch | undefined> {
+    const key = releaseKey(release);
+    const parts = this.#parts.get(key);
+    if (parts === undefined) {
+      return undefined;
+    }
+    const sketch = this.#sketches.get(key) ?? this.#addSketch(parts, (await this.#log.usage()).lastSequence);
+    sketch.userCount++;
+    this.#sketches.delete(key);
+    this.#sketches.set(key, sketch);
+    return sketch;
+  }
+
+  async #compare(sketch: ReleaseSketch, windowUs: number): Promise<DriftAnswer> {
+    const { scenario, releaseId } = sketch.parts;
+    const window = await this.#exclusive(async () => {
+      const newest = (await this.#log.releases(scenario)).find((release) => release.releaseId === releaseId);
+      if (newest === undefined) {
+        return undefined;
+      }
+      const toUs = newest.newestUs;
+      const fromUs = Math.max(0, this.#bucketStart(toUs - windowUs));
+      return { fromUs, toUs, ...sketch.compare(fromUs, toUs) };
+    });
+    if (window === undefined) {
+      return { outcome: "no predictions" };
+    }
+    const quality = await this.#quality(scenario, releaseId, window.fromUs, window.toUs);
+    return { outcome: "compared", releaseId, ...window, quality };
+  }
+
+  #checkOpen(): void {
+    if (this.#isClosed) {
+      throw new LogFailure("closed", "the prediction log is closed");
+    }
   }
 
   async #quality(scenario: string, releaseId: string, fromUs: number, toUs: number): Promise<ModelQuality[]> {
@@ -290,7 +312,9 @@ export class LogEngine implements MonitoringLog {
         break;
       }
       const untilMs = isTooLarge ? Number.POSITIVE_INFINITY : ageEndMs - 1;
-      const dropped = await this.#log.dropOldest(Math.min(DROP_ROWS, rowsMax), untilMs);
+      const rowBytes = usage.sizeBytes / Math.max(1, usage.predictionCount + usage.labelCount);
+      const excessRows = isTooLarge ? Math.ceil((usage.sizeBytes - sizeMaxBytes) / rowBytes) + SPARE_ROWS : DROP_ROWS;
+      const dropped = await this.#log.dropOldest(Math.min(DROP_ROWS, excessRows), untilMs);
       if (dropped.predictions.length + dropped.labelCount === 0) {
         break;
       }
@@ -311,17 +335,24 @@ export class LogEngine implements MonitoringLog {
     const { bucketUs, bucketsMax, releasesMax } = this.#options;
     const sketch = new ReleaseSketch(parts, until, { us: bucketUs, max: bucketsMax });
     this.#sketches.set(releaseKey(parts), sketch);
-    if (this.#sketches.size > releasesMax) {
-      const [oldest] = this.#sketches.keys();
-      this.#sketches.delete(oldest ?? "");
+    for (const [key, other] of this.#sketches) {
+      if (this.#sketches.size <= releasesMax) {
+        break;
+      }
+      // One that a question waits for stays: rows that are appended meanwhile must reach it.
+      if (other.userCount === 0 && other !== sketch) {
+        this.#sketches.delete(key);
+      }
     }
     return sketch;
   }
 
-  #touch(sketch: ReleaseSketch): void {
-    const key = releaseKey(sketch.parts);
-    if (this.#sketches.delete(key)) {
-      this.#sketches.set(key, sketch);
+  /** Keeps a release, and forgets the first of too many; those are put again when they are asked for. */
+  #keepParts(parts: ReleaseParts): void {
+    this.#parts.set(releaseKey(parts), parts);
+    if (this.#parts.size > 4 * this.#options.releasesMax) {
+      const [oldest] = this.#parts.keys();
+      this.#parts.delete(oldest ?? "");
     }
   }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
-import { type ArrivingPrediction, packPredictions } from "./packer.ts";
+import { packPredictions } from "./packer.ts";
 import { decodePayload, PayloadNumbers } from "./payload.ts";
-import { floatBytes, prediction, releaseParts, startUs } from "./prediction-fixture.ts";
+import { floatBytes, prediction, releaseParts, type SentPrediction, startUs } from "./prediction-fixture.ts";
 
 const rules = {
   release: (releaseId: string) => (releaseId === "fraud-1" ? releaseParts() : undefined),
@@ -10,7 +10,7 @@ const rules = {
 
 describe("packing", () => {
   test("what is packed is what is read, with and without every optional part", () => {
-    const rows: ArrivingPrediction[] = [
+    const rows: SentPrediction[] = [
       prediction("a"),
       prediction("b", { entities: { card: "ключ-🂡", customer: "x".repeat(400) }, decision: "review", arm: "ε" }),
       prediction("c", { statuses: new Uint8Array(0), tenant: "t", item: "17" }),
@@ -65,7 +65,7 @@ describe("packing", () => {
     });
   });
 
-  test.each<[Partial<ArrivingPrediction>, string, string]>([
+  test.each<[Partial<SentPrediction>, string, string]>([
     [{ requestId: "" }, "request_id", "is not 1 to 512 characters"],
     [{ item: "x".repeat(513) }, "item", "is longer than 512 characters"],
     [{ scenario: "" }, "scenario", "is not 1 to 256 characters"],

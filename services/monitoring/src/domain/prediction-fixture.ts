@@ -11,8 +11,14 @@ export function floatBytes(values: readonly number[]): Uint8Array {
   return new Uint8Array(Float32Array.from(values).buffer);
 }
 
+/** A prediction that can be sent as a message too. */
+export interface SentPrediction extends ArrivingPrediction {
+  readonly entities: Record<string, string>;
+  readonly scores: { model: string; version: string; shadow: boolean; score: number }[];
+}
+
 /** A prediction with two features and one score; `over` replaces what a test is about. */
-export function prediction(requestId: string, over: Partial<ArrivingPrediction> = {}): ArrivingPrediction {
+export function prediction(requestId: string, over: Partial<SentPrediction> = {}): SentPrediction {
   return {
     requestId,
     item: "",

@@ -30,6 +30,8 @@ export class ReleaseSketch {
   readonly parts: ReleaseParts;
   readonly until: number;
   cursor = 0;
+  /** Questions that wait for it. */
+  userCount = 0;
   readonly #bucketUs: number;
   readonly #rows: BucketedHistogram;
   readonly #features = new Map<string, FeatureSketch>();

@@ -861,7 +861,7 @@ export const BuildTrainingSetRequestSchema: GenMessage<BuildTrainingSetRequest> 
  */
 export type BuildTrainingSetResponse = Message<"weft.feature.v1.BuildTrainingSetResponse"> & {
   /**
-   * Rows written so far.
+   * Rows done so far: the share of all the work that is done, times the rows to write.
    *
    * @generated from field: int64 rows = 1;
    */

@@ -189,7 +189,7 @@ export type RegisterFeatureViewRequest = Message<"weft.registry.v1.RegisterFeatu
   name: string;
 
   /**
-   * The definition as canonical JSON, at most 1 MiB.
+   * The definition as a JSON object, at most 1 MiB; stored as canonical JSON.
    *
    * @generated from field: string definition = 3;
    */
@@ -238,7 +238,7 @@ export type ListFeatureViewsRequest = Message<"weft.registry.v1.ListFeatureViews
   scenario: string;
 
   /**
-   * Entries a page, 1 to 1,000; default 100.
+   * Greatest number of entries a page, 1 to 1,000; default 100. A page of large entries ends before 2 MiB.
    *
    * @generated from field: int32 page_size = 2;
    */
@@ -581,7 +581,7 @@ export type ListModelsRequest = Message<"weft.registry.v1.ListModelsRequest"> & 
   scenario: string;
 
   /**
-   * Entries a page, 1 to 1,000; default 100.
+   * Greatest number of entries a page, 1 to 1,000; default 100. A page of large entries ends before 2 MiB.
    *
    * @generated from field: int32 page_size = 2;
    */
@@ -798,7 +798,7 @@ export type CreateReleaseRequest = Message<"weft.registry.v1.CreateReleaseReques
   codeDigest: string;
 
   /**
-   * Models.
+   * Models; none for a release that only trains: its views and code can be read before its models exist.
    *
    * @generated from field: repeated weft.registry.v1.ModelReference models = 3;
    */
@@ -903,7 +903,7 @@ export type ListReleasesRequest = Message<"weft.registry.v1.ListReleasesRequest"
   scenario: string;
 
   /**
-   * Entries a page, 1 to 1,000; default 100.
+   * Greatest number of entries a page, 1 to 1,000; default 100. A page of large entries ends before 2 MiB.
    *
    * @generated from field: int32 page_size = 2;
    */
@@ -1008,7 +1008,7 @@ export const SetLabelRequestSchema: GenMessage<SetLabelRequest> = /*@__PURE__*/
  */
 export type SetLabelResponse = Message<"weft.registry.v1.SetLabelResponse"> & {
   /**
-   * Revision of the registry, growing by one with each change.
+   * Revision of the labels, growing by one with each that moves.
    *
    * @generated from field: int64 revision = 1;
    */
@@ -1078,7 +1078,7 @@ export const LabelledReleaseSchema: GenMessage<LabelledRelease> = /*@__PURE__*/
  */
 export type WatchReleasesResponse = Message<"weft.registry.v1.WatchReleasesResponse"> & {
   /**
-   * Revision of the registry.
+   * Revision of the labels.
    *
    * @generated from field: int64 revision = 1;
    */

@@ -1,0 +1,314 @@
+import type { Source } from "@weft/scenario";
+import { errors } from "../errors.ts";
+import type { EntityKey } from "./entity-key.ts";
+import type { EventLog, LoggedEvents, PushedEvents } from "./event-log.ts";
+import type { PushedRows } from "./offline-store.ts";
+import type { Mutation, OnlineStore, ViewHandle } from "./online-store.ts";
+import { type CompiledView, type SourceRow, sourceFields } from "./view-state.ts";
+
+/** A view version that takes part in ingestion. */
+export interface IngestedView {
+  readonly scenario: string;
+  readonly compiled: CompiledView;
+  readonly handle: ViewHandle;
+}
+
+/** What ingestion reports while it works. */
+export interface IngestObserver {
+  /** Rows that became durable. */
+  accepted(source: string, rows: number): void;
+  /** Rows that no view could take in, such as rows without a key. */
+  skipped(view: string, rows: number): void;
+  /** A stored state that could not be read, and was begun anew. */
+  corrupt(view: string, cause: unknown): void;
+  /** Rows were durable and could not be applied; they are applied again later. */
+  behind(cause: unknown): void;
+}
+
+/** A job over what had been pushed when it began. */
+export interface IngestJob {
+  readonly pushed: PushedRows;
+  /** Makes an empty generation of a view for the job to fill. */
+  beginGeneration(view: IngestedView): Promise<ViewHandle>;
+  /** Adds what was pushed meanwhile to the generations begun, and moves readers over. */
+  publish(): Promise<void>;
+}
+
+interface Waiting {
+  readonly events: PushedEvents;
+  readonly resolve: (duplicate: boolean) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface Active extends IngestedView {
+  users: number;
+}
+
+/** Rows appended and applied as one. */
+const batchRowsMax = 10_000;
+/** Pushes read from the log at a time. */
+const pagePushes = 256;
+
+/**
+ * Takes pushed rows in: first into the event log, then into the states of the views that read their source. The offset
+ * reached is written with the states, in one step, so that after a crash the log goes on exactly where the states end:
+ * what was acknowledged is there, once.
+ */
+export class Ingest {
+  readonly #log: EventLog;
+  readonly #store: OnlineStore;
+  readonly #observer: IngestObserver;
+  readonly #queueRowsMax: number;
+  readonly #views = new Map<string, Active>();
+  readonly #behind = new Set<string>();
+  #queue: Waiting[] = [];
+  #queuedRows = 0;
+  /** Steps that change states run one after another. */
+  #tail: Promise<unknown> = Promise.resolve();
+  #isPumping = false;
+
+  constructor(log: EventLog, store: OnlineStore, observer: IngestObserver, options: { readonly queueRowsMax: number }) {
+    this.#log = log;
+    this.#store = store;
+    this.#observer = observer;
+    this.#queueRowsMax = options.queueRowsMax;
+  }
+
+  /** Rows that wait to be written. */
+  get queuedRows(): number {
+    return this.#queuedRows;
+  }
+
+  /** True while rows are durable and not yet applied to every view. */
+  get isBehind(): boolean {
+    return this.#behind.size > 0;
+  }
+
+  /** Adds views, each brought up to the log's end first. */
+  async addViews(views: readonly IngestedView[]): Promise<void> {
+    await this.#exclusively(async () => {
+      for (const view of views) {
+        const active = this.#views.get(view.handle.id);
+        if (active !== undefined) {
+          active.users++;
+          continue;
+        }
+        await this.#catchUp(view, view.handle);
+        this.#views.set(view.handle.id, { ...view, users: 1 });
+      }
+    });
+  }
+
+  /** Takes views out again; each once for every time it was added. */
+  removeViews(views: readonly IngestedView[]): void {
+    for (const { handle } of views) {
+      const active = this.#views.get(handle.id);
+      if (active !== undefined && --active.users === 0) {
+        this.#views.delete(handle.id);
+        this.#behind.delete(handle.id);
+      }
+    }
+  }
+
+  /**
+   * Resolves once the rows are durable and visible; true where the request id had been seen. Throws PUSH_QUEUE_FULL,
+   * EVENT_LOG_FULL, EVENT_LOG_FAILED (nothing was kept) or APPLY_FAILED (durable, visible later).
+   */
+  push(events: PushedEvents): Promise<boolean> {
+    if (this.#queuedRows > 0 && this.#queuedRows + events.rows.length > this.#queueRowsMax)
+      throw errors.PUSH_QUEUE_FULL({ queueMax: this.#queueRowsMax });
+    this.#queuedRows += events.rows.length;
+    return new Promise((resolve, reject) => {
+      this.#queue.push({ events, resolve, reject });
+      if (this.#isPumping) return;
+      this.#isPumping = true;
+      void this.#exclusively(() => this.#pump());
+    });
+  }
+
+  /** Applies what a failed write left behind. */
+  async catchUpBehind(): Promise<void> {
+    if (this.#behind.size > 0) await this.#exclusively(() => this.#catchUpBehind());
+  }
+
+  /**
+   * Begins a job over what has been pushed so far. Generations that it begins are completed with what is pushed
+   * meanwhile when they are published. One job at a time.
+   */
+  async beginJob(scenario: string): Promise<IngestJob> {
+    const until = await this.#log.endOffset();
+    const begun: { readonly view: IngestedView; readonly next: ViewHandle }[] = [];
+    return {
+      pushed: (source) => this.#pushedRows(scenario, source, until),
+      beginGeneration: async (view) => {
+        const next = await this.#store.createGeneration(view.handle);
+        begun.push({ view, next });
+        return next;
+      },
+      publish: () =>
+        this.#exclusively(async () => {
+          for (const { view, next } of begun) {
+            await this.#store.write([], [{ view: next, offset: until }]);
+            await this.#catchUp(view, next);
+            await this.#store.publish(next);
+            this.#behind.delete(view.handle.id);
+          }
+        }),
+    };
+  }
+
+  /** Waits for what is being written. */
+  async close(): Promise<void> {
+    await this.#tail;
+  }
+
+  async #pump(): Promise<void> {
+    while (this.#queue.length > 0) {
+      const batch = this.#takeBatch();
+      try {
+        const appended = await this.#log.append(batch.map(({ events }) => events));
+        const logged = batch.flatMap(({ events }, index): LoggedEvents[] => {
+          const { offset = 0, duplicate = true } = appended[index] ?? {};
+          if (!duplicate) this.#observer.accepted(events.source, events.rows.length);
+          return duplicate ? [] : [{ ...events, offset }];
+        });
+        await this.#applyNew(logged);
+        batch.forEach(({ resolve }, index) => {
+          resolve(appended[index]?.duplicate ?? false);
+        });
+      } catch (error) {
+        for (const { reject } of batch) reject(error);
+      }
+      for (const { events } of batch) this.#queuedRows -= events.rows.length;
+    }
+    this.#isPumping = false;
+  }
+
+  #takeBatch(): Waiting[] {
+    let count = 0;
+    for (let rows = 0; count < this.#queue.length; count++) {
+      rows += this.#queue[count]?.events.rows.length ?? 0;
+      if (count > 0 && rows > batchRowsMax) break;
+    }
+    const batch = this.#queue.slice(0, count);
+    this.#queue = this.#queue.slice(count);
+    return batch;
+  }
+
+  /** Applies events that were just appended; where an earlier write failed, the log is read instead. */
+  async #applyNew(events: readonly LoggedEvents[]): Promise<void> {
+    try {
+      if (this.#behind.size > 0) await this.#catchUpBehind();
+      const mutations: Mutation[] = [];
+      const offsets: { view: ViewHandle; offset: number }[] = [];
+      for (const view of this.#views.values()) {
+        const own = events.filter(({ scenario, source }) => isReadBy(view, scenario, source));
+        const last = own.at(-1);
+        if (last === undefined || (await this.#store.appliedOffset(view.handle)) >= last.offset) continue;
+        mutations.push(...this.#mutations(view, view.handle, own));
+        offsets.push({ view: view.handle, offset: last.offset });
+      }
+      if (offsets.length > 0) await this.#store.write(mutations, offsets);
+    } catch (cause) {
+      for (const view of this.#views.values())
+        if (events.some(({ scenario, source }) => isReadBy(view, scenario, source))) this.#behind.add(view.handle.id);
+      this.#observer.behind(cause);
+      throw errors.APPLY_FAILED({}, { cause });
+    }
+  }
+
+  async #catchUpBehind(): Promise<void> {
+    for (const id of [...this.#behind]) {
+      const view = this.#views.get(id);
+      if (view !== undefined) await this.#catchUp(view, view.handle);
+      this.#behind.delete(id);
+    }
+  }
+
+  async #catchUp(view: IngestedView, handle: ViewHandle): Promise<void> {
+    let offset = await this.#store.appliedOffset(handle);
+    while (true) {
+      const events = await this.#log.read(view.scenario, view.compiled.view.source.name, offset, pagePushes);
+      const last = events.at(-1);
+      if (last === undefined) return;
+      offset = last.offset;
+      await this.#store.write(this.#mutations(view, handle, events), [{ view: handle, offset }]);
+    }
+  }
+
+  #mutations(view: IngestedView, handle: ViewHandle, events: readonly LoggedEvents[]): Mutation[] {
+    const { compiled } = view;
+    const rowsByKey = new Map<EntityKey, SourceRow[]>();
+    let skipped = 0;
+    const order = compiled.fields.map(({ name }) => name);
+    for (const event of events) {
+      for (const own of rowsIn(order, event)) {
+        const key = compiled.keyOf(own);
+        if (key === undefined) {
+          skipped++;
+          continue;
+        }
+        const of = rowsByKey.get(key);
+        if (of === undefined) rowsByKey.set(key, [own]);
+        else of.push(own);
+      }
+    }
+    if (skipped > 0) this.#observer.skipped(compiled.name, skipped);
+    return [...rowsByKey].map(([key, rows]) => ({
+      view: handle,
+      key,
+      merge: (current) => this.#merge(compiled, current, rows),
+    }));
+  }
+
+  #merge(compiled: CompiledView, current: Uint8Array | undefined, rows: readonly SourceRow[]): Uint8Array | undefined {
+    let state = compiled.emptyState();
+    if (current !== undefined) {
+      try {
+        state = compiled.decode(current);
+      } catch (cause) {
+        this.#observer.corrupt(compiled.name, cause);
+      }
+    }
+    let isChanged = false;
+    for (const row of rows) {
+      try {
+        if (state.apply(row)) isChanged = true;
+      } catch {
+        // A row that an older definition of the source let through must not hold up the rows behind it.
+        this.#observer.skipped(compiled.name, 1);
+      }
+    }
+    return isChanged ? state.encode() : undefined;
+  }
+
+  async *#pushedRows(scenario: string, source: Source, until: number): AsyncGenerator<readonly SourceRow[]> {
+    const order = sourceFields(source).map(({ name }) => name);
+    let offset = 0;
+    while (true) {
+      const events = await this.#log.read(scenario, source.name, offset, pagePushes);
+      const own = events.filter((event) => event.offset <= until);
+      const last = own.at(-1);
+      if (last === undefined) return;
+      offset = last.offset;
+      for (const event of own) yield rowsIn(order, event);
+    }
+  }
+
+  #exclusively<T>(step: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(step);
+    this.#tail = result.catch(() => undefined);
+    return result;
+  }
+}
+
+/** The rows with their values in an order of fields; null where a field was not pushed. */
+function rowsIn(order: readonly string[], { fields, rows }: PushedEvents): readonly SourceRow[] {
+  if (order.length === fields.length && order.every((name, index) => name === fields[index])) return rows;
+  const places = order.map((name) => fields.indexOf(name));
+  return rows.map((row) => ({ ...row, values: places.map((place) => row.values[place] ?? null) }));
+}
+
+function isReadBy(view: IngestedView, scenario: string, source: string): boolean {
+  return view.scenario === scenario && view.compiled.view.source.name === source;
+}

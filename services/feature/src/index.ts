@@ -1,0 +1,93 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { feature as contract, registry } from "@weft/contracts";
+import { observeReleases, ReleaseSource } from "@weft/release";
+import { defineService } from "@weft/service";
+import { createDuckDbStore } from "./adapters/duckdb.ts";
+import { LmdbOnlineStore } from "./adapters/lmdb-online-store.ts";
+import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
+import { config } from "./config.ts";
+import type { FeatureRelease } from "./domain/feature-release.ts";
+import { Ingest } from "./domain/ingest.ts";
+import { createMetrics } from "./metrics.ts";
+import { createOfflineHandlers } from "./offline-service.ts";
+import { beginOfflineJob, loadRelease } from "./releases.ts";
+import { createOnlineHandlers } from "./service.ts";
+
+const retryMs = 1_000;
+
+/** Reads, ingests and materializes features, and joins them into training sets. */
+export const feature = defineService({
+  name: "feature",
+  config,
+  compose({ settings, dataDirectory, rpc, telemetry, clock, own, readiness }) {
+    readiness.set("releases", false);
+    const metrics = createMetrics(telemetry.metrics);
+    const directory = (name: string) => {
+      const path = join(dataDirectory, name);
+      mkdirSync(path, { recursive: true });
+      return path;
+    };
+    const store = own(
+      LmdbOnlineStore.open({
+        path: directory("online"),
+        sizeMaxBytes: settings.storeSizeMaxMib * 2 ** 20,
+        cacheEntriesMax: settings.cacheEntriesMax,
+      }),
+    );
+    const log = own(
+      SqliteEventLog.open({
+        path: join(directory("events"), "events.db"),
+        sizeMaxBytes: settings.eventLogSizeMaxMib * 2 ** 20,
+      }),
+    );
+    const observer = {
+      accepted: (source: string, rows: number) => metrics.pushedRows.add(rows, { source }),
+      skipped: (view: string, rows: number) => metrics.skippedRows.add(rows, { view }),
+      corrupt(view: string, cause: unknown) {
+        metrics.corruptStates.add(1, { view });
+        telemetry.logger.error({ view, err: cause }, "a stored state could not be read, and was begun anew");
+      },
+      behind(cause: unknown) {
+        metrics.applyFailures.add(1);
+        telemetry.logger.error({ err: cause }, "durable rows could not be applied; trying again");
+        clock.setTimer(retryMs, () => void ingest.catchUpBehind().catch((error: unknown) => observer.behind(error)));
+      },
+    };
+    const ingest = own(new Ingest(log, store, observer, { queueRowsMax: settings.pushQueueRowsMax }));
+    const nowUs = () => Number(clock.nowUs());
+    const releases = own(
+      ReleaseSource.start<FeatureRelease>({
+        registry: rpc.dial(registry.RegistryService),
+        cacheDirectory: join(dataDirectory, "artifacts"),
+        load: (parts) => loadRelease(parts, { store, ingest, plansMax: settings.plansMax }),
+        unload: (release) => ingest.removeViews(release.ingested),
+        clock,
+        logger: telemetry.logger,
+        observe: observeReleases(telemetry.metrics, "feature"),
+      }),
+    );
+    void releases.firstReleaseWarm().then(() => readiness.set("releases", true));
+    const resolve = (scenario: string, release: string) => releases.resolve(scenario, release);
+    const offlineDirectory =
+      settings.offlineDirectory === "" ? join(dataDirectory, "offline") : settings.offlineDirectory;
+    rpc.serve(contract.FeatureService, {
+      ...createOnlineHandlers({ resolve, store, ingest, metrics, nowUs, limits: settings }),
+      ...createOfflineHandlers({
+        resolve: (scenario, name) => {
+          const release = resolve(scenario, name);
+          return { scenario: release.scenario, views: [...release.views.values()].map(({ compiled }) => compiled) };
+        },
+        store: createDuckDbStore({
+          directory: offlineDirectory,
+          temporaryDirectory: join(dataDirectory, "offline-temporary"),
+          memoryBytesMax: settings.offlineMemoryMaxMib * 2 ** 20,
+          threads: settings.offlineThreads,
+        }),
+        begin: ({ scenario, views }) => beginOfflineJob(scenario, views, { store, ingest }),
+        directory: join(dataDirectory, "training-sets"),
+        jobsMax: settings.offlineJobsMax,
+      }),
+    });
+  },
+});

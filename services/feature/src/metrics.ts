@@ -1,0 +1,89 @@
+import type { Counter, CounterSeries, HistogramSeries, Metrics } from "@weft/telemetry";
+import { Status } from "./domain/view-state.ts";
+
+const freshnessBuckets = [0.1, 1, 5, 15, 60, 300, 900, 3_600, 14_400, 86_400, 604_800, 2_592_000, 31_536_000];
+
+/** What is counted for one view of a scenario. */
+export interface ViewMetrics {
+  /** Age of the row or of the newest event at read time, for a sample of the reads. */
+  readonly freshness: HistogramSeries;
+  /** Values that were not PRESENT. */
+  readonly missing: CounterSeries;
+}
+
+/** Metrics of the feature service. */
+export interface FeatureMetrics {
+  view(scenario: string, view: string): ViewMetrics;
+  /** Values answered by a matrix or column, by status number. */
+  readonly statuses: readonly CounterSeries[];
+  readonly storeSeconds: HistogramSeries;
+  readonly readRows: CounterSeries;
+  readonly pushedRows: Counter;
+  readonly skippedRows: Counter;
+  readonly corruptStates: Counter;
+  readonly applyFailures: CounterSeries;
+  readonly pushSeconds: HistogramSeries;
+  queuedRows(rows: number): void;
+}
+
+/** Creates the metrics. */
+export function createMetrics(metrics: Metrics): FeatureMetrics {
+  const freshness = metrics.histogram({
+    name: "feature_freshness_seconds",
+    help: "Read time minus event time of what answered, for a sample of the reads.",
+    labels: ["scenario", "view"],
+    buckets: freshnessBuckets,
+  });
+  const missing = metrics.counter({
+    name: "feature_values_missing_total",
+    help: "Values of a view that were not PRESENT.",
+    labels: ["scenario", "view"],
+  });
+  const values = metrics.counter({ name: "feature_values_total", help: "Values answered.", labels: ["status"] });
+  const statusNames: string[] = ["unspecified"];
+  for (const [name, number] of Object.entries(Status))
+    statusNames[number] = name.replace(/(?<=.)[A-Z]/g, (letter) => `_${letter}`).toLowerCase();
+  const queued = metrics
+    .gauge({ name: "feature_push_queue_rows", help: "Pushed rows that wait to be written." })
+    .with({});
+  return {
+    view: (scenario, view) => ({
+      freshness: freshness.with({ scenario, view }),
+      missing: missing.with({ scenario, view }),
+    }),
+    statuses: statusNames.map((status) => values.with({ status })),
+    storeSeconds: metrics
+      .histogram({
+        name: "feature_store_read_seconds",
+        help: "Time of a read of the online store, for a sample of the reads.",
+        buckets: [1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 0.1, 1],
+      })
+      .with({}),
+    readRows: metrics.counter({ name: "feature_read_rows_total", help: "Rows read by GetOnlineFeatures." }).with({}),
+    pushedRows: metrics.counter({
+      name: "feature_pushed_rows_total",
+      help: "Pushed rows that became durable.",
+      labels: ["source"],
+    }),
+    skippedRows: metrics.counter({
+      name: "feature_skipped_rows_total",
+      help: "Pushed rows that a view could not take in, such as rows without a key.",
+      labels: ["view"],
+    }),
+    corruptStates: metrics.counter({
+      name: "feature_corrupt_states_total",
+      help: "Stored states that could not be read and were begun anew.",
+      labels: ["view"],
+    }),
+    applyFailures: metrics
+      .counter({
+        name: "feature_apply_failures_total",
+        help: "Writes of durable rows to the online store that failed.",
+      })
+      .with({}),
+    pushSeconds: metrics
+      .histogram({ name: "feature_push_seconds", help: "Time from a push to its rows being durable and visible." })
+      .with({}),
+    queuedRows: (rows) => queued.set(rows),
+  };
+}

@@ -1,0 +1,405 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { feature } from "@weft/contracts";
+import type { Client } from "@weft/rpc";
+import { defineEntity, defineFeatureView, defineSource, type Scenario } from "@weft/scenario";
+import { clientOf, quietTelemetry } from "@weft/testkit";
+import { createDuckDbStore } from "./adapters/duckdb.ts";
+import { MemoryOnlineStore } from "./adapters/memory-online-store.ts";
+import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
+import type { FeatureRelease } from "./domain/feature-release.ts";
+import { Ingest } from "./domain/ingest.ts";
+import { createMetrics } from "./metrics.ts";
+import { createOfflineHandlers } from "./offline-service.ts";
+import { beginOfflineJob, loadRelease } from "./releases.ts";
+import { createOnlineHandlers } from "./service.ts";
+
+const root = mkdtempSync(join(tmpdir(), "weft-feature-"));
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+const nowUs = 1_700_000_000_000_000;
+const card = defineEntity({ name: "card", key: "int64" });
+const shop = defineEntity({ name: "shop", key: "string" });
+const payments = defineSource({
+  name: "payments",
+  file: "payments.csv",
+  eventTime: "time",
+  fields: { card: "int64", shop: "string", amount: "float64", seen: { keys: "int64" }, embedding: { vector: 2 } },
+});
+const scenario = {
+  name: "fraud",
+  views: [
+    defineFeatureView({
+      name: "activity",
+      entities: [{ entity: card, field: "card" }],
+      source: payments,
+      aggregates: {
+        n: { function: "count", windows: ["1h"] },
+        total: { function: "sum", field: "amount", windows: ["1h"] },
+        shops: { function: "recent", field: "shop", windows: ["1h"] },
+      },
+    }),
+    defineFeatureView({
+      name: "last",
+      entities: [{ entity: shop, field: "shop" }],
+      source: payments,
+      features: { amount: { type: "float64" }, seen: { type: { keys: "int64" } }, embedding: { type: { vector: 2 } } },
+    }),
+  ],
+  transforms: [],
+  models: [{ name: "tree", features: ["activity:n_1h", "activity:total_1h", "last:amount", "request:amount"] }],
+  request: { amount: "float64", note: "string" },
+  examples: [{ entities: { card: 1n, shop: "s" }, request: { amount: 1 }, eventTimeUs: BigInt(nowUs) }],
+} as unknown as Scenario;
+
+const { MATRIX, COLUMNS } = feature.GetOnlineFeaturesRequest_Layout;
+const { PRESENT, NOT_FOUND, NULL } = feature.FeatureStatus;
+type Columns = Parameters<Client<typeof feature.FeatureService>["push"]>[0]["columns"];
+
+function paymentColumns(
+  rows: { time?: number; card?: bigint; shop?: string; amount?: number }[],
+): NonNullable<Columns> {
+  return [
+    {
+      name: "time",
+      values: { case: "int64s", value: { values: rows.map(({ time = nowUs - 1_000_000 }) => BigInt(time)) } },
+    },
+    { name: "card", values: { case: "int64s", value: { values: rows.map((row) => row.card ?? 1n) } } },
+    { name: "shop", values: { case: "strings", value: { values: rows.map((row) => row.shop ?? "s") } } },
+    { name: "amount", values: { case: "float64s", value: { values: rows.map((row) => row.amount ?? 1) } } },
+    {
+      name: "seen",
+      values: { case: "keyLists", value: { values: rows.map(() => ({ integers: [9_007_199_254_740_993n] })) } },
+    },
+    {
+      name: "embedding",
+      values: {
+        case: "vectors",
+        value: { dimension: 2, values: new Uint8Array(new Float32Array(rows.flatMap(() => [0.5, -1])).buffer) },
+      },
+    },
+  ];
+}
+
+let folders = 0;
+async function start() {
+  const telemetry = quietTelemetry();
+  const metrics = createMetrics(telemetry.metrics);
+  const store = new MemoryOnlineStore();
+  const log = SqliteEventLog.open({ path: ":memory:", sizeMaxBytes: 1 << 26 });
+  const ignore = {
+    accepted: () => undefined,
+    skipped: () => undefined,
+    corrupt: () => undefined,
+    behind: () => undefined,
+  };
+  const ingest = new Ingest(log, store, ignore, { queueRowsMax: 1_000 });
+  const parts = { release: { id: "fraud-1", featureViews: [{ name: "activity", version: "7" }] }, scenario };
+  const release: FeatureRelease = await loadRelease(parts as unknown as Parameters<typeof loadRelease>[0], {
+    store,
+    ingest,
+    plansMax: 2,
+  });
+  const resolve = () => release;
+  const folder = join(root, String(folders++));
+  mkdirSync(join(folder, "fraud"), { recursive: true });
+  const limits = { rowsMax: 5, featuresMax: 10, pushRowsMax: 4, valueBytesMax: 600, futureToleranceMs: 60_000 };
+  const client = clientOf(
+    feature.FeatureService,
+    {
+      ...createOnlineHandlers({ resolve, store, ingest, metrics, nowUs: () => nowUs, limits }),
+      ...createOfflineHandlers({
+        resolve: () => ({ scenario, views: [...release.views.values()].map(({ compiled }) => compiled) }),
+        store: createDuckDbStore({
+          directory: folder,
+          temporaryDirectory: join(folder, "temporary"),
+          memoryBytesMax: 1 << 28,
+          threads: 1,
+        }),
+        begin: ({ scenario: own, views }) => beginOfflineJob(own, views, { store, ingest }),
+        directory: join(folder, "sets"),
+        jobsMax: 1,
+      }),
+    },
+    telemetry,
+  );
+  return { client, folder, telemetry };
+}
+
+let client: Client<typeof feature.FeatureService>;
+let folder: string;
+let telemetry: ReturnType<typeof quietTelemetry>;
+beforeEach(async () => {
+  ({ client, folder, telemetry } = await start());
+});
+
+const amountOf = (...values: number[]) => [
+  { name: "amount", values: { case: "float64s" as const, value: { values } } },
+];
+const push = (rows: Parameters<typeof paymentColumns>[0], requestId = "") =>
+  client.push({ scenario: "fraud", source: "payments", requestId, columns: paymentColumns(rows) });
+const read = (request: Partial<Parameters<typeof client.getOnlineFeatures>[0]>) =>
+  client.getOnlineFeatures({ scenario: "fraud", ...request } as Parameters<typeof client.getOnlineFeatures>[0]);
+
+describe("the feature service", () => {
+  test("what is pushed is read, as a matrix that is the model's input", async () => {
+    expect(
+      await push([
+        { amount: 10, shop: "a" },
+        { amount: 2.5, shop: "b" },
+      ]),
+    ).toMatchObject({
+      acceptedCount: 2,
+      duplicate: false,
+    });
+    const answer = await read({
+      featureService: "tree",
+      layout: MATRIX,
+      entities: [
+        { entity: "card", integers: [1n] },
+        { entity: "shop", texts: ["a", "nowhere"] },
+      ],
+      requestFeatures: amountOf(3, 4),
+    });
+    const { matrix } = answer;
+    if (matrix === undefined) throw new Error("no matrix");
+    expect(answer.releaseId).toBe("fraud-1");
+    expect(matrix.names).toEqual(["activity:n_1h", "activity:total_1h", "last:amount", "request:amount"]);
+    expect([...new Float32Array(matrix.values.slice().buffer)]).toEqual([2, 12.5, 10, 3, 2, 12.5, Number.NaN, 4]);
+    expect([...matrix.statuses]).toEqual([PRESENT, PRESENT, PRESENT, PRESENT, PRESENT, PRESENT, NOT_FOUND, PRESENT]);
+    expect(answer.views).toMatchObject([
+      { view: "activity", version: "7", missingCount: 0, maxAgeMs: 1000n },
+      { view: "last", version: "", missingCount: 1, maxAgeMs: 1000n },
+    ]);
+  });
+
+  test("columns of every type, statuses and event times", async () => {
+    await push([{ shop: "a", amount: 4 }]);
+    const { columns } = await read({
+      features: ["activity:n_1h", "last:amount", "last:seen", "last:embedding", "activity:shops_1h"],
+      includeEventTimes: true,
+      entities: [
+        { entity: "card", integers: [1n] },
+        { entity: "shop", texts: ["a", "b"] },
+      ],
+    });
+    expect(columns.map(({ name, values }) => [name, values.case])).toEqual([
+      ["activity:n_1h", "int64s"],
+      ["last:amount", "float64s"],
+      ["last:seen", "keyLists"],
+      ["last:embedding", "vectors"],
+      ["activity:shops_1h", "keyLists"],
+    ]);
+    const [count, amount, seen, embedding, shops] = columns;
+    expect(count?.values.value).toMatchObject({ values: [1n, 1n] });
+    expect(amount?.values.value).toMatchObject({ values: [4, 0] });
+    expect(amount?.statuses).toEqual([PRESENT, NOT_FOUND]);
+    expect(amount?.eventTimesUs).toEqual([BigInt(nowUs - 1_000_000), 0n]);
+    expect(seen?.values.value).toMatchObject({ values: [{ integers: [9_007_199_254_740_993n] }, { integers: [] }] });
+    const vectors = embedding?.values.case === "vectors" ? embedding.values.value.values : new Uint8Array(0);
+    expect([...new Float32Array(vectors.slice().buffer)]).toEqual([0.5, -1, 0, 0]);
+    expect(shops?.values.value).toMatchObject({ values: [{ texts: ["a"] }, { texts: ["a"] }] });
+  });
+
+  test("reads as of a time", async () => {
+    await push([{ time: nowUs - 10_000_000 }, { time: nowUs - 5_000_000 }]);
+    const countAt = async (us: number) => {
+      const asOf = { seconds: BigInt(Math.floor(us / 1e6)), nanos: (us % 1e6) * 1_000 };
+      const entities = [{ entity: "card", integers: [1n] }];
+      const { columns } = await read({ features: ["activity:n_1h"], entities, asOf });
+      return columns[0]?.values.value;
+    };
+    expect(await countAt(nowUs - 10_000_000)).toMatchObject({ values: [0n] });
+    expect(await countAt(nowUs - 5_000_000)).toMatchObject({ values: [1n] });
+    expect(await countAt(nowUs - 4_999_999)).toMatchObject({ values: [2n] });
+  });
+
+  test("a repeated push changes nothing: by its id, or by its content", async () => {
+    const count = async () => {
+      const { columns } = await read({ features: ["activity:n_1h"], entities: [{ entity: "card", integers: [1n] }] });
+      return columns[0]?.values.value;
+    };
+    expect((await push([{ amount: 1 }], "id-1")).duplicate).toBe(false);
+    expect((await push([{ amount: 1 }], "id-1")).duplicate).toBe(true);
+    expect((await push([{ amount: 2 }])).duplicate).toBe(false);
+    expect((await push([{ amount: 2 }])).duplicate).toBe(true);
+    expect(await count()).toMatchObject({ values: [2n] });
+  });
+
+  test("lists keys in order, page by page", async () => {
+    await push([{ card: 5n }, { card: -1n }, { card: 300n }]);
+    const list = (pageToken = "") =>
+      client.listEntityKeys({ scenario: "fraud", view: "activity", pageSize: 2, pageToken });
+    const first = await list();
+    expect(first.keys?.integers).toEqual([-1n, 5n]);
+    const second = await list(first.nextPageToken);
+    expect([second.keys?.integers, second.nextPageToken]).toEqual([[300n], ""]);
+    await expect(list("AAAA!")).rejects.toMatchObject({ reason: "PAGE_TOKEN_INVALID" });
+    await expect(client.listEntityKeys({ scenario: "fraud", view: "nope" })).rejects.toMatchObject({
+      reason: "VIEW_UNKNOWN",
+    });
+    await expect(
+      client.listEntityKeys({ scenario: "fraud", view: "activity", pageSize: 99_999 }),
+    ).rejects.toMatchObject({
+      reason: "REQUEST_INVALID",
+    });
+  });
+
+  test("materializes the offline store with what was pushed, and readers move over at once", async () => {
+    await push([{ card: 1n, amount: 1 }]);
+    const lines = [
+      "time,card,shop,amount,seen,embedding",
+      `${nowUs - 2_000_000},1,s,10,"[1]","[1,2]"`,
+      `${nowUs - 3_000_000},2,s,20,"[1]","[1,2]"`,
+    ];
+    writeFileSync(join(folder, "fraud", "payments.csv"), `${lines.join("\n")}\n`);
+    const progress = [];
+    for await (const message of client.materialize({ scenario: "fraud" })) progress.push(message);
+    expect(progress.at(-1)).toMatchObject({ done: true, rowsTotal: 6n });
+    await push([{ card: 2n, amount: 100 }]);
+    const { columns } = await read({
+      features: ["activity:n_1h", "activity:total_1h"],
+      entities: [{ entity: "card", integers: [1n, 2n, 3n] }],
+      layout: COLUMNS,
+    });
+    expect(columns.map(({ values }) => values.value)).toMatchObject([
+      { values: [2n, 2n, 0n] },
+      { values: [11, 120, 0] },
+    ]);
+  });
+
+  test.each<[string, string, Partial<Parameters<Client<typeof feature.FeatureService>["getOnlineFeatures"]>[0]>]>([
+    ["neither features nor a service", "REQUEST_INVALID", {}],
+    ["both", "REQUEST_INVALID", { featureService: "tree", features: ["last:amount"] }],
+    ["too many features", "REQUEST_INVALID", { features: Array.from({ length: 11 }, () => "last:amount") }],
+    ["unknown service", "FEATURE_SERVICE_UNKNOWN", { featureService: "nope" }],
+    ["unknown feature", "FEATURE_UNKNOWN", { features: ["activity:nope"] }],
+    ["unknown entity", "ENTITY_UNKNOWN", { features: ["last:amount"], entities: [{ entity: "dog", texts: ["a"] }] }],
+    ["missing entity", "ENTITY_MISSING", { features: ["last:amount"] }],
+    ["no keys", "ENTITY_MISSING", { features: ["last:amount"], entities: [{ entity: "shop" }] }],
+    ["wrong key type", "KEY_INVALID", { features: ["last:amount"], entities: [{ entity: "shop", integers: [1n] }] }],
+    ["wrong key type", "KEY_INVALID", { features: ["activity:n_1h"], entities: [{ entity: "card", texts: ["1"] }] }],
+    ["empty key", "KEY_INVALID", { features: ["last:amount"], entities: [{ entity: "shop", texts: [""] }] }],
+    [
+      "long key",
+      "KEY_INVALID",
+      { features: ["last:amount"], entities: [{ entity: "shop", texts: ["é".repeat(257)] }] },
+    ],
+    [
+      "keys of different lengths",
+      "KEY_INVALID",
+      {
+        features: ["last:amount", "activity:n_1h"],
+        entities: [
+          { entity: "shop", texts: ["a", "b"] },
+          { entity: "card", integers: [1n, 2n, 3n] },
+        ],
+      },
+    ],
+    [
+      "too many rows",
+      "ROWS_TOO_MANY",
+      { features: ["activity:n_1h"], entities: [{ entity: "card", integers: [1n, 2n, 3n, 4n, 5n, 6n] }] },
+    ],
+    ["missing request feature", "REQUEST_FEATURE_INVALID", { features: ["request:amount"] }],
+    [
+      "NaN request feature",
+      "REQUEST_FEATURE_INVALID",
+      { features: ["request:amount"], requestFeatures: amountOf(Number.NaN) },
+    ],
+    [
+      "wrongly typed request feature",
+      "REQUEST_FEATURE_INVALID",
+      {
+        features: ["request:amount"],
+        requestFeatures: [{ name: "amount", values: { case: "strings", value: { values: ["1"] } } }],
+      },
+    ],
+    [
+      "unknown request feature",
+      "REQUEST_FEATURE_INVALID",
+      { features: ["request:amount"], requestFeatures: [...amountOf(1), { ...amountOf(1)[0], name: "nope" }] },
+    ],
+    [
+      "oversize request feature",
+      "REQUEST_FEATURE_INVALID",
+      {
+        features: ["request:note"],
+        requestFeatures: [{ name: "note", values: { case: "strings", value: { values: ["x".repeat(601)] } } }],
+      },
+    ],
+    [
+      "a list in a matrix",
+      "FEATURE_NOT_NUMERIC",
+      { features: ["last:seen"], layout: MATRIX, entities: [{ entity: "shop", texts: ["a"] }] },
+    ],
+  ])("refuses a read with %s: %s", async (_what, reason, request) => {
+    await expect(read(request)).rejects.toMatchObject({ reason, domain: "weft.feature" });
+  });
+
+  test("a request feature may be null", async () => {
+    const { columns } = await read({
+      features: ["request:amount"],
+      requestFeatures: [{ ...amountOf(0)[0], statuses: [NULL] }],
+    });
+    expect(columns[0]?.statuses).toEqual([NULL]);
+  });
+
+  test.each<[string, string, (columns: NonNullable<Columns>) => NonNullable<Columns>]>([
+    ["no event time", "COLUMN_INVALID", (columns) => columns.slice(1)],
+    ["no rows", "COLUMN_INVALID", () => paymentColumns([])],
+    ["a missing field", "COLUMN_INVALID", (columns) => columns.filter(({ name }) => name !== "amount")],
+    ["an unknown field", "COLUMN_INVALID", (columns) => [...columns, { ...columns[1], name: "nope" }]],
+    ["a field sent twice", "COLUMN_INVALID", (columns) => [...columns, ...columns.slice(1, 2)]],
+    [
+      "columns of different lengths",
+      "COLUMN_INVALID",
+      (columns) => [...paymentColumns([{}, {}]).slice(0, 1), ...columns.slice(1)],
+    ],
+    [
+      "a wrong type",
+      "COLUMN_INVALID",
+      (columns) => columns.map((c) => (c.name === "amount" ? { ...columns[1], name: "amount" } : c)),
+    ],
+    ["too many rows", "ROWS_TOO_MANY", () => paymentColumns([{}, {}, {}, {}, {}])],
+    ["NaN", "COLUMN_INVALID", () => paymentColumns([{ amount: Number.NaN }])],
+    ["infinity", "COLUMN_INVALID", () => paymentColumns([{ amount: Number.POSITIVE_INFINITY }])],
+    ["an empty key", "COLUMN_INVALID", () => paymentColumns([{ shop: "" }])],
+    ["a long key", "COLUMN_INVALID", () => paymentColumns([{ shop: "x".repeat(513) }])],
+    ["an oversize value", "COLUMN_INVALID", () => paymentColumns([{ shop: "x".repeat(601) }])],
+    ["an event time too far ahead", "EVENT_TIME_OUT_OF_RANGE", () => paymentColumns([{ time: nowUs + 60_000_001 }])],
+  ])("refuses a push with %s: %s", async (_what, reason, change) => {
+    const columns = change(paymentColumns([{}]));
+    await expect(client.push({ scenario: "fraud", source: "payments", columns })).rejects.toMatchObject({ reason });
+    const { columns: after } = await read({
+      features: ["activity:n_1h"],
+      entities: [{ entity: "card", integers: [1n] }],
+    });
+    expect(after[0]?.values.value).toMatchObject({ values: [0n] });
+  });
+
+  test("takes an event time before 1970, and one within the tolerance", async () => {
+    expect(await push([{ time: -5_000_000 }, { time: nowUs + 60_000_000 }])).toMatchObject({ acceptedCount: 2 });
+    const asOf = { seconds: -4n, nanos: 0 };
+    const { columns } = await read({ features: ["last:amount"], entities: [{ entity: "shop", texts: ["s"] }], asOf });
+    expect(columns[0]?.statuses).toEqual([NOT_FOUND]);
+  });
+
+  test("an unknown source is refused", async () => {
+    await expect(client.push({ scenario: "fraud", source: "nope" })).rejects.toMatchObject({
+      reason: "SOURCE_UNKNOWN",
+    });
+  });
+
+  test("counts values by status, rows and freshness", async () => {
+    await push([{}]);
+    await read({ features: ["last:amount"], entities: [{ entity: "shop", texts: ["s", "nowhere"] }] });
+    const { body } = await telemetry.metrics.expose();
+    expect(body).toMatch(/feature_values_total\{status="present"\} 1\n/);
+    expect(body).toMatch(/feature_values_total\{status="not_found"\} 1\n/);
+    expect(body).toMatch(/feature_freshness_seconds_count\{scenario="fraud",view="last"\} 1\n/);
+    expect(body).toMatch(/feature_read_rows_total 2\n/);
+  });
+});
