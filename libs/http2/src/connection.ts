@@ -64,6 +64,8 @@ export interface ConnectionObserver {
 export class Connection {
   readonly isServer: boolean;
   readonly options: Http2Options;
+  /** Work that the owner does for this connection's streams, those that were reset included. The owner's to count. */
+  working = 0;
   /** Streams that are open, by id. */
   readonly streams = new Map<number, Stream>();
   readonly #socket: Socket;

@@ -2,6 +2,7 @@ import type { TlsOptions } from "node:tls";
 import type { Message } from "@bufbuild/protobuf";
 import { Code, type WeftError } from "@weft/errors";
 import {
+  ErrorCode,
   type HeaderBlock,
   HeaderTemplate,
   type Http2Options,
@@ -41,6 +42,11 @@ const notPost = new HeaderTemplate([
 /** Larger details would not pass the header limits of common peers: the code and the message go without them. */
 const detailsBytesMax = 4_096;
 const messageCharactersMax = 2_048;
+/**
+ * Handlers at work for one connection, over its streams at once. A stream that is reset is gone at once, its handler only
+ * when it notices: without this limit, opening and resetting would be work without end.
+ */
+const workingFactor = 2;
 const noMetadata: Metadata = Object.freeze({});
 const ignored: StreamReceiver = {
   headers() {},
@@ -109,6 +115,11 @@ function accept(
     }
     plan = made;
     block.derived = plan;
+  }
+  const { connection } = stream;
+  if (connection.working >= workingFactor * connection.options.concurrentStreamsMax) {
+    stream.reset(ErrorCode.RefusedStream);
+    return ignored;
   }
   const call = new ServerCall(stream, plan, messageBytesMax);
   call.begin(end);
@@ -295,12 +306,18 @@ class ServerCall implements StreamReceiver, MessageSink, Timed {
 
   #invoke(request: Payload): void {
     const { method, invoke, answersStream } = this.#plan;
+    const { connection } = this.#stream;
+    connection.working++;
     invoke({ method, context: this.#context, request }).then(
       (payload) => {
+        connection.working--;
         if (answersStream) void this.#sendAll(payload);
         else this.#sendOne(payload);
       },
-      (error) => this.#fail(toWeftError(error, method.name)),
+      (error) => {
+        connection.working--;
+        this.#fail(toWeftError(error, method.name));
+      },
     );
   }
 

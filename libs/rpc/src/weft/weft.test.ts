@@ -220,6 +220,23 @@ describe("a client given a bad answer fails with what gRPC says", () => {
   });
 });
 
+test("calls that are cancelled and work on are bounded: opening and resetting is no way around the limit", async () => {
+  let started = 0;
+  const router = createRouter(() => {
+    started++;
+    return new Promise<object>(() => {});
+  });
+  const listener = await listen(router, { host: "127.0.0.1", port: 0, messageBytesMax, concurrentStreamsMax: 10 });
+  const transport = connect(`127.0.0.1:${listener.port}`, { messageBytesMax });
+  const client = createClient(health.Health, transport, []);
+  const codes = new Set<number>();
+  for (let call = 0; call < 60; call++) codes.add((await failure(client.check({}, { timeoutMs: 5 }))).code);
+  expect(started).toBe(20);
+  expect(codes).toEqual(new Set([Code.DeadlineExceeded, Code.Unavailable]));
+  await transport.close();
+  await listener.drain(0);
+});
+
 describe("connections", () => {
   let listener: Listener | undefined;
   let transport: Transport | undefined;
