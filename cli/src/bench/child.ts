@@ -7,6 +7,8 @@ export interface BenchChild {
   readonly child: ChildProcess;
   /** First line that it printed. */
   readonly firstLine: string;
+  /** Sends an empty line and answers the next line printed. */
+  ask(): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -16,7 +18,7 @@ const startTimeoutMs = 600_000;
 
 /** Starts a script and waits for its first line on stdout. */
 export function startChild(script: string, args: readonly string[]): Promise<BenchChild> {
-  const child = spawn(process.execPath, [...nodeOptions, script, ...args], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, [...nodeOptions, script, ...args], { stdio: ["pipe", "pipe", "inherit"] });
   return new Promise((resolve, reject) => {
     let text = "";
     const timer = setTimeout(() => fail("did not start in time"), startTimeoutMs);
@@ -35,8 +37,15 @@ export function startChild(script: string, args: readonly string[]): Promise<Ben
       child.removeAllListeners("exit");
       child.stdout.removeAllListeners("data");
       child.stdout.resume();
-      resolve({ child, firstLine: text.slice(0, end), stop: () => stopChild(child) });
+      resolve({ child, firstLine: text.slice(0, end), ask: () => ask(child), stop: () => stopChild(child) });
     });
+  });
+}
+
+function ask(child: ChildProcess): Promise<string> {
+  return new Promise((resolve) => {
+    child.stdout?.once("data", (line: string) => resolve(line.trim()));
+    child.stdin?.write("\n");
   });
 }
 

@@ -1,13 +1,17 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { Client, credentials, Server, ServerCredentials } from "@grpc/grpc-js";
 import { health } from "@weft/contracts";
-import { clientInterceptors, createClient, grpcJs, ServiceRouter, serverInterceptors } from "@weft/rpc";
+import { clientInterceptors, createClient, grpcJs, ServiceRouter, serverInterceptors, weft } from "@weft/rpc";
 import { createTelemetry } from "@weft/telemetry";
 
-/** Server and client of `bench hop`, bare and Weft's: `server bare|weft`, `client bare|weft <port> <calls> <in flight>`. The call is empty. */
+/**
+ * Server and client of `bench hop`: `server <kind>`, `client <kind> <port> <calls> <in flight>`. Kinds: bare (grpc-js and
+ * nothing else), grpc-js and weft (all interceptors, over that transport). The call is empty.
+ */
 const [role, kind, port = "0", calls = "0", inFlight = "64"] = process.argv.slice(2);
 const path = "/grpc.health.v1.Health/Check";
 const { HealthCheckRequestSchema: Request, HealthCheckResponseSchema: Response } = health;
+const wire = kind === "weft" ? weft : kind === "grpc-js" ? grpcJs : undefined;
 const connections = 4;
 const telemetry = () => createTelemetry({ service: "bench", logLevel: "info", otlpEndpoint: "", traceRatio: 0.01 });
 
@@ -16,11 +20,11 @@ function toBuffer(bytes: Uint8Array): Buffer {
 }
 
 async function serve(): Promise<number> {
-  if (kind === "weft") {
+  if (wire !== undefined) {
     const router = new ServiceRouter(serverInterceptors(telemetry()));
     router.serve(health.Health, { check: () => ({}), list: () => ({}), async *watch() {} });
     return (
-      await grpcJs.listen(router, {
+      await wire.listen(router, {
         host: "127.0.0.1",
         port: 0,
         messageBytesMax: 4_194_304,
@@ -47,10 +51,10 @@ async function serve(): Promise<number> {
 function callers(): (() => Promise<unknown>)[] {
   const target = `127.0.0.1:${port}`;
   return Array.from({ length: connections }, () => {
-    if (kind === "weft") {
+    if (wire !== undefined) {
       const client = createClient(
         health.Health,
-        grpcJs.connect(target, { messageBytesMax: 4_194_304 }),
+        wire.connect(target, { messageBytesMax: 4_194_304 }),
         clientInterceptors(telemetry()),
       );
       return () => client.check({}, { timeoutMs: 10_000 });
@@ -102,5 +106,13 @@ async function drive(): Promise<void> {
   );
 }
 
-if (role === "server") void serve().then((bound) => process.stdout.write(`${bound}\n`));
+if (role === "server")
+  void serve().then((bound) => {
+    process.stdout.write(`${bound}\n`);
+    // Each line asks for the CPU used so far, in microseconds.
+    process.stdin.on("data", () => {
+      const { user, system } = process.cpuUsage();
+      process.stdout.write(`${user + system}\n`);
+    });
+  });
 else void drive().then(() => process.exit(0));

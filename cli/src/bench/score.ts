@@ -155,11 +155,12 @@ async function cpuSeconds(metricsPort: number): Promise<number> {
   return Number(/^process_cpu_seconds_total (\S+)/m.exec(body)?.[1] ?? Number.NaN);
 }
 
-/** Requests made from the last rows of the history: as JSON, for ghz. */
+/** Requests made from the last rows of the history, at the end of the history, where the online store stands: as JSON, for ghz. */
 async function historyRequests(scenario: Scenario, directory: string): Promise<unknown[]> {
   const model = scenario.models[0];
   if (model === undefined) throw new CommandFailure("the scenario has no model");
   const { source, entities } = model.trainingSet;
+  const eventTimeUs = BigInt(Math.max(...scenario.examples.map((example) => Number(example.eventTimeUs))));
   const types: Record<string, unknown> = { ...source.fields, [source.eventTime]: "int64" };
   let header: string[] = [];
   const last: string[] = [];
@@ -179,7 +180,7 @@ async function historyRequests(scenario: Scenario, directory: string): Promise<u
         Object.entries(entities).map(([entity, field]) => [entity, value(field) as string | bigint]),
       ),
       request: Object.fromEntries(Object.keys(scenario.request).map((field) => [field, value(field)])),
-      eventTimeUs: BigInt(cells.get(source.eventTime) ?? "0"),
+      eventTimeUs,
     };
     return toJson(gateway.ScoreRequestSchema, scoreRequest(scenario, example));
   });

@@ -33,7 +33,7 @@ export const processConfig = defineConfig("process", {
   }),
   transport: choice({
     values: ["weft", "grpc-js"],
-    default: "grpc-js",
+    default: "weft",
     doc: "How calls to and from other processes travel: Weft's own gRPC, or grpc-js. xds:/// targets always go by grpc-js.",
   }),
   drainDelayMs: integer({
