@@ -64,6 +64,8 @@ export interface ConnectionObserver {
 export class Connection {
   readonly isServer: boolean;
   readonly options: Http2Options;
+  /** Work that the owner does for this connection's streams, those that were reset included. The owner's to count. */
+  working = 0;
   /** Streams that are open, by id. */
   readonly streams = new Map<number, Stream>();
   readonly #socket: Socket;
@@ -140,6 +142,7 @@ export class Connection {
       tableBytesMax: options.headerTableBytesMax,
       listBytesMax: options.headerListBytesMax,
       cachedBlocksMax: options.cachedBlocksMax,
+      allowsOuterSpace: !isServer,
     });
     this.#encoder = new HpackEncoder(options.headerTableBytesMax);
     this.#receiveWindow = Math.max(initialWindow, options.connectionWindowBytes);
@@ -169,6 +172,13 @@ export class Connection {
   /** Whether new streams will never be possible. */
   get isDraining(): boolean {
     return this.#state !== "open";
+  }
+
+  /** Bytes that wait to be sent: in the socket, in the turn's writes, and on streams. */
+  get bufferedBytes(): number {
+    let bytes = this.#outbox.pendingBytes;
+    for (const stream of this.streams.values()) bytes += stream.queuedBytes;
+    return bytes;
   }
 
   /** Opens a stream of a client; its headers must be sent before another is opened. */
@@ -318,6 +328,8 @@ export class Connection {
 
   #read(chunk: Buffer): void {
     this.#heard = true;
+    // A turn can bring many chunks: what they ask for must not pile up until its end.
+    if (this.#outbox.pendingBytes > this.#socketBufferBytes) this.#outbox.flush();
     try {
       this.#parse(chunk);
     } catch (error) {

@@ -11,6 +11,8 @@ export interface HpackDecoderOptions {
   readonly listBytesMax: number;
   /** Blocks kept so that the same bytes are not decoded again. */
   readonly cachedBlocksMax: number;
+  /** Whether values may begin or end with spaces, which RFC 9113 forbids and some servers send in error messages. */
+  readonly allowsOuterSpace?: boolean;
 }
 
 interface Entry {
@@ -37,11 +39,14 @@ const seenCount = 1_024;
 const cachedBytesMax = 512;
 const validName = /^(?::[a-z]+|[!#$%&'*+\-.^_`|~0-9a-z]+)$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what a value must not have
-const invalidValue = /[\u0000\r\n]|^[ \t]|[ \t]$/;
+const invalidOctet = /[\u0000\r\n]/;
+const outerSpace = /^[ \t]|[ \t]$/;
 
-function faultOf(name: string, value: string): string | undefined {
+function faultOf(name: string, value: string, allowsOuterSpace: boolean): string | undefined {
   if (!validName.test(name)) return "a field name that is none";
-  return invalidValue.test(value) ? `a value of ${name} that is none` : undefined;
+  if (invalidOctet.test(value) || (!allowsOuterSpace && outerSpace.test(value)))
+    return `a value of ${name} that is none`;
+  return undefined;
 }
 
 function fault(message: string): Http2Fault {
@@ -53,6 +58,7 @@ export class HpackDecoder {
   readonly #listBytesMax: number;
   readonly #cachedBlocksMax: number;
   readonly #tableBytesMax: number;
+  readonly #allowsOuterSpace: boolean;
   readonly #cache = new Map<number, CachedBlock>();
   /** Hashes of blocks seen lately: a block is kept from its second time on, as many never come again. */
   readonly #seen = new Int32Array(seenCount);
@@ -72,6 +78,7 @@ export class HpackDecoder {
     this.#listBytesMax = options.listBytesMax;
     this.#cachedBlocksMax = options.cachedBlocksMax;
     this.#tableBytesMax = options.tableBytesMax;
+    this.#allowsOuterSpace = options.allowsOuterSpace ?? false;
     this.#capacity = options.tableBytesMax;
     this.#ring = new Array(Math.max(1, Math.ceil(options.tableBytesMax / fieldOverheadBytes))).fill(undefined);
   }
@@ -168,7 +175,7 @@ export class HpackDecoder {
       nameFault = entry.fault;
     }
     const value = this.#string(source, this.#at, end);
-    return { name, value, fault: nameFault ?? faultOf(name, value) };
+    return { name, value, fault: nameFault ?? faultOf(name, value, this.#allowsOuterSpace) };
   }
 
   #lookup(index: number): Entry {

@@ -23,4 +23,4 @@ export type { Listener, ListenOptions, Router, Transport, WireTransport } from "
 export type { ClientOptions } from "./weft/client.ts";
 export { connect as connectWeft } from "./weft/client.ts";
 export { weft } from "./weft/index.ts";
-export { listen as listenWeft } from "./weft/server.ts";
+export { listen as listenWeft, type ServerOptions } from "./weft/server.ts";

@@ -1,15 +1,21 @@
 const plain = /^[ -$&-~]*$/;
+const outerSpace = /^ | $/;
 
-/** A `grpc-message`: UTF-8 with percent-encoding of what is not printable ASCII. */
+/** A `grpc-message`: UTF-8 with percent-encoding of what is not printable ASCII, and of spaces at its ends. */
 export function encodePercent(text: string): string {
-  if (plain.test(text)) return text;
+  if (plain.test(text)) return outerSpace.test(text) ? text.replace(/^ +| +$/g, encodeSpaces) : text;
   let encoded = "";
   for (const octet of Buffer.from(text, "utf8"))
     encoded +=
       octet >= 0x20 && octet <= 0x7e && octet !== 0x25
         ? String.fromCharCode(octet)
         : `%${octet.toString(16).toUpperCase().padStart(2, "0")}`;
-  return encoded;
+  return encoded.replace(/^ +| +$/g, encodeSpaces);
+}
+
+/** A field value of HTTP/2 has none at its ends. */
+function encodeSpaces(spaces: string): string {
+  return "%20".repeat(spaces.length);
 }
 
 /** The text of a `grpc-message`; what is no encoding stands for itself. */

@@ -1,6 +1,8 @@
+import type { TlsOptions } from "node:tls";
 import type { Message } from "@bufbuild/protobuf";
 import { Code, type WeftError } from "@weft/errors";
 import {
+  ErrorCode,
   type HeaderBlock,
   HeaderTemplate,
   type Http2Options,
@@ -40,6 +42,11 @@ const notPost = new HeaderTemplate([
 /** Larger details would not pass the header limits of common peers: the code and the message go without them. */
 const detailsBytesMax = 4_096;
 const messageCharactersMax = 2_048;
+/**
+ * Handlers at work for one connection, over its streams at once. A stream that is reset is gone at once, its handler only
+ * when it notices: without this limit, opening and resetting would be work without end.
+ */
+const workingFactor = 2;
 const noMetadata: Metadata = Object.freeze({});
 const ignored: StreamReceiver = {
   headers() {},
@@ -63,16 +70,21 @@ interface Plan {
   readonly metadata: () => Metadata;
 }
 
-/** Serves a router over HTTP/2 with the transport of our own. `http2` overrides its limits. */
-export async function listen(
-  router: Router,
-  options: ListenOptions,
-  http2: Partial<Http2Options> = {},
-): Promise<Listener> {
-  const { host, port, messageBytesMax, concurrentStreamsMax } = options;
+/** Settings of a server; the last two have defaults. */
+export interface ServerOptions extends ListenOptions {
+  /** Certificates where it speaks TLS. */
+  readonly tls?: TlsOptions;
+  /** Limits of its connections. */
+  readonly http2?: Partial<Http2Options>;
+}
+
+/** Serves a router over HTTP/2 with the transport of our own. */
+export async function listen(router: Router, options: ServerOptions): Promise<Listener> {
+  const { host, port, messageBytesMax, concurrentStreamsMax, tls, http2 } = options;
   const server = await listenHttp2({
     host,
     port,
+    ...(tls === undefined ? {} : { tls }),
     http2: { concurrentStreamsMax, ...http2 },
     request: (stream, block, end) => accept(router, messageBytesMax, stream, block, end),
   });
@@ -103,6 +115,11 @@ function accept(
     }
     plan = made;
     block.derived = plan;
+  }
+  const { connection } = stream;
+  if (connection.working >= workingFactor * connection.options.concurrentStreamsMax) {
+    stream.reset(ErrorCode.RefusedStream);
+    return ignored;
   }
   const call = new ServerCall(stream, plan, messageBytesMax);
   call.begin(end);
@@ -187,6 +204,10 @@ class ServerCall implements StreamReceiver, MessageSink, Timed {
   }
 
   begin(end: boolean): void {
+    if (this.#plan.timeoutMs <= 0) {
+      this.expired();
+      return;
+    }
     deadlines.add(this);
     if (this.#plan.takesStream) {
       const requests = new MessageQueue(
@@ -285,12 +306,18 @@ class ServerCall implements StreamReceiver, MessageSink, Timed {
 
   #invoke(request: Payload): void {
     const { method, invoke, answersStream } = this.#plan;
+    const { connection } = this.#stream;
+    connection.working++;
     invoke({ method, context: this.#context, request }).then(
       (payload) => {
+        connection.working--;
         if (answersStream) void this.#sendAll(payload);
         else this.#sendOne(payload);
       },
-      (error) => this.#fail(toWeftError(error, method.name)),
+      (error) => {
+        connection.working--;
+        this.#fail(toWeftError(error, method.name));
+      },
     );
   }
 
