@@ -142,6 +142,7 @@ export async function startServices(
     if (own.drainDelayMs > 0) await new Promise((done) => setTimeout(done, own.drainDelayMs));
     for (const service of all) {
       for (const listener of service.drainListeners) listener();
+      service.health.end();
       await Promise.all(service.listeners.map((listener) => listener.drain(own.drainGraceMs)));
       for (const resource of service.owned.reverse()) await resource.close();
       service.address = undefined;
