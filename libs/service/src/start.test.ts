@@ -134,6 +134,44 @@ describe("startServices", () => {
     await transport.close();
   });
 
+  test("a call in flight is answered before the end, and a new one is refused", async () => {
+    const entered = Promise.withResolvers<void>();
+    const leave = Promise.withResolvers<void>();
+    const slow = defineService({
+      name: "monitoring",
+      config: defineConfig("monitoring", {}),
+      compose({ rpc }) {
+        rpc.serve(monitoring.MonitoringService, {
+          async logPredictions() {
+            entered.resolve();
+            await leave.promise;
+            return { acceptedCount: 1 };
+          },
+          logLabels: () => ({}),
+          getDrift: () => ({}),
+        });
+      },
+    });
+    running = await startServices([slow], {
+      arguments: args().filter((argument) => !argument.includes("gateway")),
+      environment: {},
+    });
+    const connect = () =>
+      grpcJs.connect(`127.0.0.1:${running?.addresses.get("monitoring")?.port}`, { messageBytesMax: 1_000 });
+    const [transport, late] = [connect(), connect()];
+    const answer = createClient(monitoring.MonitoringService, transport, []).logPredictions({});
+    await entered.promise;
+    const stopped = running.stop();
+    const refused = createClient(monitoring.MonitoringService, late, []).logLabels({}, { timeoutMs: 5_000 });
+    expect(await refused.catch(({ reason }) => reason)).toBe("UNAVAILABLE");
+    leave.resolve();
+    expect((await answer).acceptedCount).toBe(1);
+    await stopped;
+    running = undefined;
+    await transport.close();
+    await late.close();
+  });
+
   test("closes what it owns in reverse", async () => {
     running = await startServices([toy], {
       arguments: args().filter((argument) => !argument.includes("gateway")),

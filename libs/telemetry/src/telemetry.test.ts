@@ -1,6 +1,7 @@
+import { createServer } from "node:http";
 import { describe, expect, test } from "@jest/globals";
 import { InMemorySpanExporter, SimpleSpanProcessor } from "@opentelemetry/sdk-trace";
-import { createMetrics, createTracer, formatTraceparent, noTrace, parseTraceparent } from "./index.ts";
+import { createMetrics, createTelemetry, createTracer, formatTraceparent, noTrace, parseTraceparent } from "./index.ts";
 
 describe("metrics", () => {
   test("are exposed in Prometheus' text format", async () => {
@@ -26,6 +27,43 @@ describe("metrics", () => {
     const { body } = await metrics.expose();
     expect(body.split("\n").filter((line) => line.startsWith("many_total{")).length).toBeLessThanOrEqual(2_001);
     expect(body).toContain('many_total{who="other"} 3001');
+  });
+});
+
+describe("telemetry", () => {
+  test("sends sampled spans by OTLP and writes logs as JSON lines", async () => {
+    const bodies: string[] = [];
+    const collector = createServer((request, response) => {
+      let body = "";
+      request.setEncoding("utf8").on("data", (part: string) => {
+        body += part;
+      });
+      request.on("end", () => {
+        bodies.push(body);
+        response.writeHead(200, { "content-type": "application/json" }).end("{}");
+      });
+    });
+    const port = await new Promise<number>((resolve) =>
+      collector.listen(0, "127.0.0.1", () => resolve((collector.address() as { port: number }).port)),
+    );
+    const lines: string[] = [];
+    const telemetry = createTelemetry({
+      service: "ranking",
+      logLevel: "info",
+      otlpEndpoint: `http://127.0.0.1:${port}/v1/traces`,
+      traceRatio: 1,
+      logWrite: (line) => lines.push(line),
+    });
+    telemetry.tracer.start("a/B", "server", noTrace).end();
+    telemetry.logger.info({ model: "tree" }, "loaded");
+    telemetry.logger.debug("not this");
+    await telemetry.close();
+    collector.close();
+    expect(bodies.join()).toContain("a/B");
+    expect(bodies.join()).toContain("ranking");
+    expect(lines.map((line) => JSON.parse(line))).toEqual([
+      expect.objectContaining({ service: "ranking", model: "tree", msg: "loaded" }),
+    ]);
   });
 });
 

@@ -1,7 +1,8 @@
 """Gradient-boosted trees that answer a score to order by, trained with LambdaMART.
 
 Parameters: those of boosting.PARAMETERS; `group`, extra column that says which rows are ordered together (required);
-`objective`, lambdarank (default) or rank_xendcg; `truncation`, positions that lambdarank's gradient looks at (default 30); `labelTime` as in lightgbm_classifier.
+`objective`, lambdarank (default) or rank_xendcg; `truncation`, positions that lambdarank's gradient looks at (default 30);
+`labelTime` as in lightgbm_classifier.
 The label is a whole-number grade from 0 to 30, with gain 2^label - 1.
 """
 
