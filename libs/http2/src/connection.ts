@@ -7,6 +7,7 @@ import type { Http2Options } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import { RateLimit } from "./rate-limit.ts";
 import { type ExtraFields, type ResetCause, Stream, type StreamReceiver } from "./stream.ts";
+import { StreamTable } from "./stream-table.ts";
 import { startTicking, stopTicking } from "./ticker.ts";
 
 const typeData = 0;
@@ -67,7 +68,7 @@ export class Connection {
   /** Work that the owner does for this connection's streams, those that were reset included. The owner's to count. */
   working = 0;
   /** Streams that are open, by id. */
-  readonly streams = new Map<number, Stream>();
+  readonly streams = new StreamTable();
   readonly #socket: Socket;
   readonly #observer: ConnectionObserver;
   readonly #outbox: Outbox;
@@ -186,7 +187,7 @@ export class Connection {
     const id = this.#nextId;
     this.#nextId += 2;
     const stream = new Stream(this, id, receiver, this.#peerInitialWindow, this.#streamWindow());
-    this.streams.set(id, stream);
+    this.streams.add(stream);
     return stream;
   }
 
@@ -627,7 +628,7 @@ export class Connection {
     stream.headed = true;
     stream.remoteClosed = endStream;
     stream.contentLeft = block.contentLength;
-    this.streams.set(id, stream);
+    this.streams.add(stream);
     stream.receiver = this.#observer.request(stream, block, endStream);
   }
 
@@ -718,7 +719,7 @@ export class Connection {
     for (let entry = at; entry < at + length; entry += 6)
       windowChanged = this.#takeSetting(source.readUInt16BE(entry), source.readUInt32BE(entry + 2)) || windowChanged;
     this.#writeFrameHead(0, typeSettings, flagAck, 0);
-    if (windowChanged) for (const stream of [...this.streams.values()]) if (stream.queue.length > 0) stream.pump();
+    if (windowChanged) for (const stream of this.streams.values()) if (stream.queue.length > 0) stream.pump();
     if (!this.#ready) {
       this.#ready = true;
       this.#observer.ready();
@@ -788,7 +789,7 @@ export class Connection {
       this.#observer.draining();
     }
     if (!this.isServer)
-      for (const stream of [...this.streams.values()])
+      for (const stream of this.streams.values())
         if (stream.id > last) {
           this.forget(stream, true);
           stream.receiver.reset(ErrorCode.RefusedStream, "refused");
@@ -828,7 +829,7 @@ export class Connection {
   }
 
   #endStreams(): void {
-    for (const stream of [...this.streams.values()]) {
+    for (const stream of this.streams.values()) {
       this.forget(stream, true);
       stream.receiver.reset(ErrorCode.Cancel, "connection");
     }

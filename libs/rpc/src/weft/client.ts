@@ -182,6 +182,7 @@ function outcomeOf(block: HeaderBlock): Outcome {
 class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
   readonly deadlineMs: number;
   wheelSlot = -1;
+  wheelPlace = 0;
   readonly waitsForReady: boolean;
   readonly #call: Call;
   readonly #route: Route;

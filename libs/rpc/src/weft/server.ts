@@ -180,6 +180,7 @@ function statusFields(error: WeftError): string[] {
 class ServerCall implements StreamReceiver, MessageSink, Timed {
   readonly deadlineMs: number;
   wheelSlot = -1;
+  wheelPlace = 0;
   readonly #stream: Stream;
   readonly #plan: Plan;
   readonly #context: CallScope;
