@@ -25,6 +25,11 @@ export class DeadlineWheel {
   #turned = 0;
   readonly #turn = () => this.#advance();
 
+  /** Deadlines that are waited for. */
+  get size(): number {
+    return this.#size;
+  }
+
   /** Waits for a deadline; one that is never costs nothing. */
   add(timed: Timed): void {
     if (timed.deadlineMs === Number.POSITIVE_INFINITY) return;
