@@ -40,8 +40,8 @@ const streamIdMax = 2 ** 31 - 1;
 const initialWindow = 65_535;
 const initialFrameMax = 16_384;
 const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
-/** Streams that closed last, of which late frames are told from faults. */
-const closedCount = 64;
+/** Streams that closed last, of which late frames are told from faults; a power of two. */
+const closedCount = 1_024;
 /** Content of up to this size is copied into the frame's place; larger content is handed over as it is. */
 const copiedDataMax = 16_384;
 /** Until a closed connection's socket is destroyed, and a drain goes from its first to its second GOAWAY. */
@@ -87,8 +87,8 @@ export class Connection {
 
   #nextId = 1;
   #lastPeerId = 0;
-  readonly #closed = new Float64Array(closedCount);
-  #closedAt = 0;
+  /** How streams ended: by both sides (the id), or by a reset of ours (its negative), after which frames are late, not wrong. */
+  readonly #closed = new Int32Array(closedCount);
   /** Streams that wait for the connection's window or the socket. */
   readonly #waiting = new Set<Stream>();
   readonly #socketBufferBytes: number;
@@ -318,8 +318,7 @@ export class Connection {
     stream.queue.length = 0;
     stream.queuedBytes = 0;
     if (stream.held > 0) this.#consumeConnection(stream.held);
-    // Positive: ended by both; negative: by a reset of ours, after which the peer's frames are late, not wrong.
-    this.#closed[this.#closedAt++ & (closedCount - 1)] = reset ? -stream.id : stream.id;
+    this.#closed[(stream.id >>> 1) & (closedCount - 1)] = reset ? -stream.id : stream.id;
     if (this.#state !== "open") this.#closeIfDone();
     else if (!this.isServer && this.streams.size + 1 >= this.#peerStreamsMax) this.#observer.capacity();
     if (this.streams.size === 0) this.#usedMs = this.#heardMs;
@@ -536,8 +535,9 @@ export class Connection {
   /** A frame on a stream that is not open: late, or a fault. */
   #absent(id: number, what: string): void {
     if (this.#isIdle(id)) throw new Http2Fault(ErrorCode.ProtocolError, `${what} on an idle stream`);
-    for (const closed of this.#closed) if (closed === -id) return;
-    this.#takeEmptyFrame();
+    // Of streams that closed long ago nothing is known, and nothing is said.
+    if (this.#closed[(id >>> 1) & (closedCount - 1)] !== id) return;
+    if (!this.#resets.take()) throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many frames on closed streams");
     this.#writeRst(id, ErrorCode.StreamClosed);
   }
 
@@ -600,10 +600,9 @@ export class Connection {
   #takeRequest(block: HeaderBlock, endStream: boolean, id: number): void {
     if ((id & 1) === 0) throw new Http2Fault(ErrorCode.ProtocolError, "a client's stream has an odd number");
     if (id <= this.#lastPeerId) {
-      for (const closed of this.#closed) {
-        if (closed === -id) return;
-        if (closed === id) throw new Http2Fault(ErrorCode.StreamClosed, "HEADERS on a closed stream");
-      }
+      const closed = this.#closed[(id >>> 1) & (closedCount - 1)];
+      if (closed === -id) return;
+      if (closed === id) throw new Http2Fault(ErrorCode.StreamClosed, "HEADERS on a closed stream");
       throw new Http2Fault(ErrorCode.ProtocolError, "a new stream needs a greater number");
     }
     if (id > this.#servedMax) return;
@@ -639,7 +638,7 @@ export class Connection {
   }
 
   #refuse(id: number, code: number): void {
-    this.#closed[this.#closedAt++ & (closedCount - 1)] = -id;
+    this.#closed[(id >>> 1) & (closedCount - 1)] = -id;
     this.#writeRst(id, code);
   }
 
@@ -765,7 +764,8 @@ export class Connection {
     const stream = this.streams.get(id);
     if (stream === undefined) {
       if (this.#isIdle(id)) throw new Http2Fault(ErrorCode.ProtocolError, "RST_STREAM on an idle stream");
-      this.#takeEmptyFrame();
+      // Both sides may have ended it at once; more than that is a flood.
+      if (!this.#resets.take()) throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many resets of closed streams");
       return;
     }
     if (this.isServer && !this.#resets.take())
