@@ -42,6 +42,11 @@ const initialFrameMax = 16_384;
 const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 /** Streams that closed last, of which late frames are told from faults; a power of two. */
 const closedCount = 1_024;
+/**
+ * A server that cannot send stops reading: what it reads makes it send more. A client that did the same could wait for a
+ * server that waits for it; it stops only for what a flood of frames to be answered makes of its buffer.
+ */
+const clientPauseFactor = 16;
 /** Content of up to this size is copied into the frame's place; larger content is handed over as it is. */
 const copiedDataMax = 16_384;
 /** Until a closed connection's socket is destroyed, and a drain goes from its first to its second GOAWAY. */
@@ -92,6 +97,7 @@ export class Connection {
   /** Streams that wait for the connection's window or the socket. */
   readonly #waiting = new Set<Stream>();
   readonly #socketBufferBytes: number;
+  readonly #pauseBytes: number;
   #socketFull = false;
 
   // A frame that is not whole yet.
@@ -154,6 +160,7 @@ export class Connection {
     this.#emptyFrames = new RateLimit(options.emptyFramesPerSecondMax);
     // Below the socket's own mark it would not tell when it has drained.
     this.#socketBufferBytes = Math.max(options.socketBufferBytes, socket.writableHighWaterMark);
+    this.#pauseBytes = this.#socketBufferBytes * (isServer ? 1 : clientPauseFactor);
     socket.setNoDelay(true);
     socket.on("data", (chunk: Buffer) => this.#read(chunk));
     socket.on("drain", () => this.#drained());
@@ -258,8 +265,9 @@ export class Connection {
   writeDataAtOnce(stream: Stream, head: Uint8Array, body: Uint8Array, end: boolean): boolean {
     const length = head.length + body.length;
     if (length > copiedDataMax || length > this.#peerFrameMax) return false;
-    if (length > 0 && (length > this.#sendWindow || length > stream.sendWindow || this.#socketFull)) return false;
+    if (length > 0 && (length > this.#sendWindow || length > stream.sendWindow)) return false;
     const outbox = this.#outbox;
+    if (length > 0 && outbox.pendingBytes > this.#socketBufferBytes) return false;
     const slab = outbox.reserve(frameHeadBytes + length);
     let at = outbox.at;
     writeHead(slab, at, length, typeData, end ? flagEndStream : 0, stream.id);
@@ -274,7 +282,7 @@ export class Connection {
 
   /** Bytes that the next frame of a stream may have. */
   dataRoom(stream: Stream): number {
-    if (this.#socketFull || this.#outbox.pendingBytes > this.#socketBufferBytes) return 0;
+    if (this.#outbox.pendingBytes > this.#socketBufferBytes) return 0;
     return Math.min(this.#sendWindow, stream.sendWindow, this.#peerFrameMax);
   }
 
@@ -968,12 +976,12 @@ export class Connection {
 
   // Room at the socket.
 
-  /** A socket that holds too much is neither read nor written: what the peer does not take, it does not get more of. */
+  /** A socket that holds too much is read no more: what the peer does not take, it cannot ask more of. */
   #flushed(): void {
-    if (this.#socket.writableLength > this.#socketBufferBytes && !this.#socketFull) {
+    if (this.#socket.writableLength > this.#pauseBytes && !this.#socketFull) {
       this.#socketFull = true;
       this.#socket.pause();
-    } else if (!this.#socketFull && this.#waiting.size > 0) this.#pumpWaiting();
+    } else if (this.#waiting.size > 0) this.#pumpWaiting();
   }
 
   #drained(): void {
