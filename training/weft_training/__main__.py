@@ -26,9 +26,10 @@ def main(arguments: list[str]) -> int:
     from weft_training.spec import SpecError, read_spec
 
     try:
-        spec = read_spec(options.spec)
+        trainer = importlib.import_module(f"weft_training.trainers.{options.trainer}")
+        spec = getattr(trainer, "read_spec", read_spec)(options.spec)  # An evaluation has a specification of its own.
         options.out.mkdir(parents=True, exist_ok=True)
-        importlib.import_module(f"weft_training.trainers.{options.trainer}").train(spec, options.out)
+        trainer.train(spec, options.out)
     except SpecError as error:
         print(f"weft_training: {error}", file=sys.stderr)
         return 1

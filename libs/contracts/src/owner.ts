@@ -2,7 +2,14 @@
 export const serviceNames = ["gateway", "feature", "retrieval", "ranking", "registry", "monitoring"] as const;
 
 /** The services with callers before callees: the order to stop them in, so that each can still hand over what it holds. */
-export const stopOrder: readonly ServiceName[] = ["gateway", "feature", "retrieval", "ranking", "monitoring", "registry"];
+export const stopOrder: readonly ServiceName[] = [
+  "gateway",
+  "feature",
+  "retrieval",
+  "ranking",
+  "monitoring",
+  "registry",
+];
 
 /** One of Weft's services. */
 export type ServiceName = (typeof serviceNames)[number];

@@ -224,7 +224,10 @@ export class ReleaseSource<T> {
       this.#connected = false;
       const retryInMs = backoffMs(failures, this.#limits.reconnect, this.#random);
       // Services start in any order: a registry that is there a moment later is nothing to report.
-      logger[failures === failuresBeforeWarning ? "warn" : "debug"]({ reason: describe(error), retryInMs }, "lost the registry's watch");
+      logger[failures === failuresBeforeWarning ? "warn" : "debug"](
+        { reason: describe(error), retryInMs },
+        "lost the registry's watch",
+      );
       this.#emit({ kind: "disconnected", error, retryInMs });
       await this.#sleep(retryInMs);
     }

@@ -15,6 +15,18 @@ const Status = health.HealthCheckResponse_ServingStatus;
 export class HealthState {
   readonly #serving = new Map<string, boolean>();
   readonly #watchers = new Set<() => void>();
+  #ended = false;
+
+  /** Whether the server is going: watches end once they have sent their last status. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Ends every watch, so that a draining server does not wait for them. */
+  end(): void {
+    this.#ended = true;
+    for (const notify of [...this.#watchers]) notify();
+  }
 
   /** Sets a service's health. */
   set(service: string, serving: boolean): void {
@@ -73,7 +85,8 @@ export function createHealthHandlers(state: HealthState): Handlers<typeof health
           if (now.status !== last) {
             last = now.status;
             yield now;
-          } else await changed;
+          } else if (state.ended) return;
+          else await changed;
         }
       } finally {
         unwatch();

@@ -260,7 +260,12 @@ export interface Scenario extends Definition<"scenario"> {
   readonly indexes: readonly Index[];
   readonly pipeline: Pipeline;
   /** Module under `training/` that reports on the whole pipeline after its models are trained. */
-  readonly evaluation?: { readonly name: string; readonly parameters: Readonly<Record<string, unknown>> };
+  readonly evaluation?: {
+    readonly name: string;
+    readonly parameters: Readonly<Record<string, unknown>>;
+    /** Rows to replay, with the features of all models; built only for the evaluation. */
+    readonly trainingSet?: TrainingSet;
+  };
   /** 1 to 100. */
   readonly examples: readonly Example[];
 }

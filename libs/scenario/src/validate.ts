@@ -88,6 +88,7 @@ export function validateScenario(scenario: Scenario): ScenarioFault[] {
     for (const reference of index.attributes)
       if (!types.has(reference)) fault(index.at, `attribute "${reference}" is not defined`);
   }
+  if (scenario.evaluation?.trainingSet !== undefined) checkSource(scenario.evaluation.trainingSet.source, fault);
   checkPipeline(scenario, types, fault, name);
   for (const [position, example] of scenario.examples.entries()) {
     for (const entity of requiredEntities(scenario))

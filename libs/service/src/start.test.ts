@@ -107,6 +107,33 @@ describe("startServices", () => {
     await transport.close();
   });
 
+  test("an open health watch is told and does not hold up the end", async () => {
+    running = await startServices([toy], {
+      arguments: args().filter((argument) => !argument.includes("gateway")),
+      environment: {},
+    });
+    const transport = grpcJs.connect(`127.0.0.1:${running.addresses.get("monitoring")?.port}`, {
+      messageBytesMax: 1_000_000,
+    });
+    const client = createClient(monitoring.MonitoringService, transport, []);
+    await client.logLabels({});
+    const statuses: number[] = [];
+    let stopping: Promise<void> | undefined;
+    const start = Date.now();
+    for await (const { status } of createClient(health.Health, transport, []).watch({ service: "" })) {
+      statuses.push(status);
+      stopping ??= running.stop();
+    }
+    await stopping;
+    running = undefined;
+    expect(statuses).toEqual([
+      health.HealthCheckResponse_ServingStatus.SERVING,
+      health.HealthCheckResponse_ServingStatus.NOT_SERVING,
+    ]);
+    expect(Date.now() - start).toBeLessThan(3_000);
+    await transport.close();
+  });
+
   test("closes what it owns in reverse", async () => {
     running = await startServices([toy], {
       arguments: args().filter((argument) => !argument.includes("gateway")),

@@ -2,7 +2,15 @@ import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
 import { type ConfigInput, parseConfig } from "@weft/config";
-import { health, ownerOf, reflectionV1, reflectionV1Alpha, type ServiceName, serviceNames, stopOrder } from "@weft/contracts";
+import {
+  health,
+  ownerOf,
+  reflectionV1,
+  reflectionV1Alpha,
+  type ServiceName,
+  serviceNames,
+  stopOrder,
+} from "@weft/contracts";
 import { Code, createErrors } from "@weft/errors";
 import {
   type Client,
@@ -134,6 +142,7 @@ export async function startServices(
     if (own.drainDelayMs > 0) await new Promise((done) => setTimeout(done, own.drainDelayMs));
     for (const service of all) {
       for (const listener of service.drainListeners) listener();
+      service.health.end();
       await Promise.all(service.listeners.map((listener) => listener.drain(own.drainGraceMs)));
       for (const resource of service.owned.reverse()) await resource.close();
       service.address = undefined;

@@ -1,7 +1,7 @@
 """Gradient-boosted trees that answer a score to order by, trained with LambdaMART.
 
 Parameters: those of boosting.PARAMETERS; `group`, extra column that says which rows are ordered together (required);
-`truncation`, positions that the gradient looks at (default 30); `labelTime` as in lightgbm_classifier.
+`objective`, lambdarank (default) or rank_xendcg; `truncation`, positions that lambdarank's gradient looks at (default 30); `labelTime` as in lightgbm_classifier.
 The label is a whole-number grade from 0 to 30, with gain 2^label - 1.
 """
 
@@ -21,7 +21,7 @@ from weft_training.tree_ensemble import booster_to_onnx
 
 def train(spec: Spec, out: Path) -> None:
     """Writes model.onnx and its records."""
-    spec.check_parameters(boosting.PARAMETERS | {"group", "truncation", "labelTime"})
+    spec.check_parameters(boosting.PARAMETERS | {"group", "objective", "truncation", "labelTime"})
     column = spec.parameter("group", None)
     if not isinstance(column, str):
         raise SpecError(f"model {spec.model}: parameter 'group' must name an extra column")
@@ -33,8 +33,11 @@ def train(spec: Spec, out: Path) -> None:
     numbers = np.unique(data.train.extra[column], return_inverse=True)[1]
     order = np.argsort(numbers, kind="stable")
     grouped = data.train.take(order)
+    objective = str(spec.parameter("objective", "lambdarank"))
+    if objective not in ("lambdarank", "rank_xendcg"):
+        raise SpecError(f"model {spec.model}: parameter 'objective' is {objective!r}, not lambdarank or rank_xendcg")
     parameters = boosting.booster_parameters(
-        spec, "lambdarank", lambdarank_truncation_level=int(spec.parameter("truncation", 30))
+        spec, objective, lambdarank_truncation_level=int(spec.parameter("truncation", 30))
     )
     booster = boosting.train_booster(spec, parameters, grouped, grouped.label, np.bincount(numbers[order]))
 

@@ -32,12 +32,15 @@ export interface TrainingSetPlan {
 }
 
 /**
- * Plans a training set of a scenario: the union of the features of all models that train on it.
+ * Plans a training set of a scenario: the union of the features of all models that train on it, or of all models where
+ * the scenario's evaluation replays it.
  * Throws TRAINING_SET_UNKNOWN, and TRAINING_SET_INVALID where a reference leads nowhere or the source lacks a field.
  */
 export function planTrainingSet(scenario: Scenario, name: string, views: readonly CompiledView[]): TrainingSetPlan {
-  const models = scenario.models.filter((model) => model.trainingSet.name === name);
-  const trainingSet = models[0]?.trainingSet;
+  const replayed = scenario.evaluation?.trainingSet;
+  const evaluates = replayed?.name === name;
+  const models = scenario.models.filter((model) => evaluates || model.trainingSet.name === name);
+  const trainingSet = evaluates ? replayed : models[0]?.trainingSet;
   if (trainingSet === undefined) {
     throw offlineErrors.TRAINING_SET_UNKNOWN({ trainingSet: name, scenario: scenario.name });
   }
