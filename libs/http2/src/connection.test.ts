@@ -123,6 +123,58 @@ describe("frames", () => {
   });
 });
 
+test("no bytes make a connection throw, hang or forget what is open", () => {
+  const seed = Date.now();
+  const random = seeded(seed);
+  const sound = [
+    headersOf(1, getBlock, end | whole),
+    headersOf(3, postBlock, whole),
+    frame(0, 0, 3, Buffer.from("content")),
+    frame(0, end | 8, 3, "0100"),
+    frame(1, 8 | 32 | whole, 5, Buffer.concat([Buffer.from("010000000010", "hex"), postBlock, Buffer.alloc(1)])),
+    frame(9, whole, 5, "400161016240026363026464"),
+    frame(1, 0, 7, getBlock),
+    frame(9, whole, 7, "be"),
+    frame(3, 0, 5, uint32(8)),
+    frame(4, 0, 0, "000100000000000400000005"),
+    frame(4, 1, 0),
+    frame(6, 0, 0, "0102030405060708"),
+    frame(7, 0, 0, "0000000000000000"),
+    frame(8, 0, 3, uint32(70_000)),
+    frame(8, 0, 0, uint32(2 ** 31 - 1)),
+    frame(2, 0, 9, "0000000110"),
+  ];
+  for (let round = 0; round < 3_000; round++) {
+    const { socket, connection, streams } = openServer();
+    socket.feed(clientHello);
+    const frames = Array.from({ length: 1 + random(12) }, () =>
+      Buffer.from(sound[random(sound.length)] ?? clientHello),
+    );
+    for (const one of frames) {
+      for (let times = random(3); times > 0; times--) one[random(one.length)] = random(256);
+      if (random(4) === 0) one[8] = random(12);
+    }
+    const bytes = Buffer.concat(frames);
+    try {
+      for (let at = 0; at < bytes.length; ) {
+        const size = 1 + random(60);
+        socket.feed(bytes.subarray(at, at + size));
+        at += size;
+        const stream = streams[random(streams.length + 1)];
+        if (random(3) === 0) stream?.sendHeaders(answer, undefined, random(2) === 0);
+        if (random(3) === 0) stream?.write(new Uint8Array(2), Buffer.alloc(random(40_000)), random(2) === 0);
+        if (random(9) === 0) stream?.reset(8);
+      }
+      for (const stream of streams)
+        if (!stream.gone && !connection.streams.values().includes(stream)) throw new Error("lost");
+      connection.destroy();
+      if (connection.streams.size > 0 || streams.some(({ gone }) => !gone)) throw new Error("a stream is left");
+    } catch (error) {
+      throw new Error(`seed ${seed}, round ${round}: ${String(error)}`, { cause: error });
+    }
+  }
+});
+
 describe("flow control", () => {
   test("content waits for the stream's window, then for the connection's, and is sent in order", async () => {
     const { socket, streams, sent, log } = openServer();

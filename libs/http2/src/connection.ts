@@ -7,6 +7,7 @@ import type { Http2Options } from "./options.ts";
 import { Outbox } from "./outbox.ts";
 import { RateLimit } from "./rate-limit.ts";
 import { type ExtraFields, type ResetCause, Stream, type StreamReceiver } from "./stream.ts";
+import { StreamTable } from "./stream-table.ts";
 import { startTicking, stopTicking } from "./ticker.ts";
 
 const typeData = 0;
@@ -39,8 +40,13 @@ const streamIdMax = 2 ** 31 - 1;
 const initialWindow = 65_535;
 const initialFrameMax = 16_384;
 const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
-/** Streams that closed last, of which late frames are told from faults. */
-const closedCount = 64;
+/** Streams that closed last, of which late frames are told from faults; a power of two. */
+const closedCount = 1_024;
+/**
+ * A server that cannot send stops reading: what it reads makes it send more. A client that did the same could wait for a
+ * server that waits for it; it stops only for what a flood of frames to be answered makes of its buffer.
+ */
+const clientPauseFactor = 16;
 /** Content of up to this size is copied into the frame's place; larger content is handed over as it is. */
 const copiedDataMax = 16_384;
 /** Until a closed connection's socket is destroyed, and a drain goes from its first to its second GOAWAY. */
@@ -67,7 +73,7 @@ export class Connection {
   /** Work that the owner does for this connection's streams, those that were reset included. The owner's to count. */
   working = 0;
   /** Streams that are open, by id. */
-  readonly streams = new Map<number, Stream>();
+  readonly streams = new StreamTable();
   readonly #socket: Socket;
   readonly #observer: ConnectionObserver;
   readonly #outbox: Outbox;
@@ -86,11 +92,12 @@ export class Connection {
 
   #nextId = 1;
   #lastPeerId = 0;
-  readonly #closed = new Float64Array(closedCount);
-  #closedAt = 0;
+  /** How streams ended: by both sides (the id), or by a reset of ours (its negative), after which frames are late, not wrong. */
+  readonly #closed = new Int32Array(closedCount);
   /** Streams that wait for the connection's window or the socket. */
   readonly #waiting = new Set<Stream>();
   readonly #socketBufferBytes: number;
+  readonly #pauseBytes: number;
   #socketFull = false;
 
   // A frame that is not whole yet.
@@ -153,6 +160,7 @@ export class Connection {
     this.#emptyFrames = new RateLimit(options.emptyFramesPerSecondMax);
     // Below the socket's own mark it would not tell when it has drained.
     this.#socketBufferBytes = Math.max(options.socketBufferBytes, socket.writableHighWaterMark);
+    this.#pauseBytes = this.#socketBufferBytes * (isServer ? 1 : clientPauseFactor);
     socket.setNoDelay(true);
     socket.on("data", (chunk: Buffer) => this.#read(chunk));
     socket.on("drain", () => this.#drained());
@@ -186,7 +194,7 @@ export class Connection {
     const id = this.#nextId;
     this.#nextId += 2;
     const stream = new Stream(this, id, receiver, this.#peerInitialWindow, this.#streamWindow());
-    this.streams.set(id, stream);
+    this.streams.add(stream);
     return stream;
   }
 
@@ -257,8 +265,9 @@ export class Connection {
   writeDataAtOnce(stream: Stream, head: Uint8Array, body: Uint8Array, end: boolean): boolean {
     const length = head.length + body.length;
     if (length > copiedDataMax || length > this.#peerFrameMax) return false;
-    if (length > 0 && (length > this.#sendWindow || length > stream.sendWindow || this.#socketFull)) return false;
+    if (length > 0 && (length > this.#sendWindow || length > stream.sendWindow)) return false;
     const outbox = this.#outbox;
+    if (length > 0 && outbox.pendingBytes > this.#socketBufferBytes) return false;
     const slab = outbox.reserve(frameHeadBytes + length);
     let at = outbox.at;
     writeHead(slab, at, length, typeData, end ? flagEndStream : 0, stream.id);
@@ -273,7 +282,7 @@ export class Connection {
 
   /** Bytes that the next frame of a stream may have. */
   dataRoom(stream: Stream): number {
-    if (this.#socketFull || this.#outbox.pendingBytes > this.#socketBufferBytes) return 0;
+    if (this.#outbox.pendingBytes > this.#socketBufferBytes) return 0;
     return Math.min(this.#sendWindow, stream.sendWindow, this.#peerFrameMax);
   }
 
@@ -317,8 +326,7 @@ export class Connection {
     stream.queue.length = 0;
     stream.queuedBytes = 0;
     if (stream.held > 0) this.#consumeConnection(stream.held);
-    // Positive: ended by both; negative: by a reset of ours, after which the peer's frames are late, not wrong.
-    this.#closed[this.#closedAt++ & (closedCount - 1)] = reset ? -stream.id : stream.id;
+    this.#closed[(stream.id >>> 1) & (closedCount - 1)] = reset ? -stream.id : stream.id;
     if (this.#state !== "open") this.#closeIfDone();
     else if (!this.isServer && this.streams.size + 1 >= this.#peerStreamsMax) this.#observer.capacity();
     if (this.streams.size === 0) this.#usedMs = this.#heardMs;
@@ -535,8 +543,9 @@ export class Connection {
   /** A frame on a stream that is not open: late, or a fault. */
   #absent(id: number, what: string): void {
     if (this.#isIdle(id)) throw new Http2Fault(ErrorCode.ProtocolError, `${what} on an idle stream`);
-    for (const closed of this.#closed) if (closed === -id) return;
-    this.#takeEmptyFrame();
+    // Of streams that closed long ago nothing is known, and nothing is said.
+    if (this.#closed[(id >>> 1) & (closedCount - 1)] !== id) return;
+    if (!this.#resets.take()) throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many frames on closed streams");
     this.#writeRst(id, ErrorCode.StreamClosed);
   }
 
@@ -599,10 +608,9 @@ export class Connection {
   #takeRequest(block: HeaderBlock, endStream: boolean, id: number): void {
     if ((id & 1) === 0) throw new Http2Fault(ErrorCode.ProtocolError, "a client's stream has an odd number");
     if (id <= this.#lastPeerId) {
-      for (const closed of this.#closed) {
-        if (closed === -id) return;
-        if (closed === id) throw new Http2Fault(ErrorCode.StreamClosed, "HEADERS on a closed stream");
-      }
+      const closed = this.#closed[(id >>> 1) & (closedCount - 1)];
+      if (closed === -id) return;
+      if (closed === id) throw new Http2Fault(ErrorCode.StreamClosed, "HEADERS on a closed stream");
       throw new Http2Fault(ErrorCode.ProtocolError, "a new stream needs a greater number");
     }
     if (id > this.#servedMax) return;
@@ -627,7 +635,7 @@ export class Connection {
     stream.headed = true;
     stream.remoteClosed = endStream;
     stream.contentLeft = block.contentLength;
-    this.streams.set(id, stream);
+    this.streams.add(stream);
     stream.receiver = this.#observer.request(stream, block, endStream);
   }
 
@@ -638,7 +646,7 @@ export class Connection {
   }
 
   #refuse(id: number, code: number): void {
-    this.#closed[this.#closedAt++ & (closedCount - 1)] = -id;
+    this.#closed[(id >>> 1) & (closedCount - 1)] = -id;
     this.#writeRst(id, code);
   }
 
@@ -718,7 +726,7 @@ export class Connection {
     for (let entry = at; entry < at + length; entry += 6)
       windowChanged = this.#takeSetting(source.readUInt16BE(entry), source.readUInt32BE(entry + 2)) || windowChanged;
     this.#writeFrameHead(0, typeSettings, flagAck, 0);
-    if (windowChanged) for (const stream of [...this.streams.values()]) if (stream.queue.length > 0) stream.pump();
+    if (windowChanged) for (const stream of this.streams.values()) if (stream.queue.length > 0) stream.pump();
     if (!this.#ready) {
       this.#ready = true;
       this.#observer.ready();
@@ -764,7 +772,8 @@ export class Connection {
     const stream = this.streams.get(id);
     if (stream === undefined) {
       if (this.#isIdle(id)) throw new Http2Fault(ErrorCode.ProtocolError, "RST_STREAM on an idle stream");
-      this.#takeEmptyFrame();
+      // Both sides may have ended it at once; more than that is a flood.
+      if (!this.#resets.take()) throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many resets of closed streams");
       return;
     }
     if (this.isServer && !this.#resets.take())
@@ -788,7 +797,7 @@ export class Connection {
       this.#observer.draining();
     }
     if (!this.isServer)
-      for (const stream of [...this.streams.values()])
+      for (const stream of this.streams.values())
         if (stream.id > last) {
           this.forget(stream, true);
           stream.receiver.reset(ErrorCode.RefusedStream, "refused");
@@ -828,7 +837,7 @@ export class Connection {
   }
 
   #endStreams(): void {
-    for (const stream of [...this.streams.values()]) {
+    for (const stream of this.streams.values()) {
       this.forget(stream, true);
       stream.receiver.reset(ErrorCode.Cancel, "connection");
     }
@@ -967,12 +976,12 @@ export class Connection {
 
   // Room at the socket.
 
-  /** A socket that holds too much is neither read nor written: what the peer does not take, it does not get more of. */
+  /** A socket that holds too much is read no more: what the peer does not take, it cannot ask more of. */
   #flushed(): void {
-    if (this.#socket.writableLength > this.#socketBufferBytes && !this.#socketFull) {
+    if (this.#socket.writableLength > this.#pauseBytes && !this.#socketFull) {
       this.#socketFull = true;
       this.#socket.pause();
-    } else if (!this.#socketFull && this.#waiting.size > 0) this.#pumpWaiting();
+    } else if (this.#waiting.size > 0) this.#pumpWaiting();
   }
 
   #drained(): void {

@@ -20,7 +20,11 @@ export interface Http2Options {
   readonly streamBufferBytes: number;
   /** Bytes that the socket holds unsent above which nothing more is read from it or sent to it. */
   readonly socketBufferBytes: number;
-  /** Streams that the peer may reset in a second. */
+  /**
+   * Streams that the peer may reset, or that are reset for its faults, in a second. Deadlines that pass in an overload are
+   * resets too, and closing the connection for them would make matters worse: what a reset leaves behind is better bounded
+   * where the work is done.
+   */
   readonly resetsPerSecondMax: number;
   /** SETTINGS taken in a second. */
   readonly settingsPerSecondMax: number;
@@ -54,7 +58,7 @@ export const defaultHttp2Options: Http2Options = {
   connectionWindowBytes: 8_388_608,
   streamBufferBytes: 262_144,
   socketBufferBytes: 1_048_576,
-  resetsPerSecondMax: 2_000,
+  resetsPerSecondMax: 20_000,
   settingsPerSecondMax: 100,
   pingsPerSecondMax: 20_000,
   emptyFramesPerSecondMax: 2_000,

@@ -29,6 +29,7 @@ import { addMetadata, metadataOf } from "./metadata.ts";
 import { decodePercent } from "./percent.ts";
 import { isGrpc } from "./server.ts";
 import { formatTimeout } from "./timeout.ts";
+import { messagesPerTurn, nextTurn } from "./turn.ts";
 
 /** Settings of a client; all but the first have defaults. */
 export interface ClientOptions {
@@ -182,6 +183,7 @@ function outcomeOf(block: HeaderBlock): Outcome {
 class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
   readonly deadlineMs: number;
   wheelSlot = -1;
+  wheelPlace = 0;
   readonly waitsForReady: boolean;
   readonly #call: Call;
   readonly #route: Route;
@@ -417,7 +419,7 @@ class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
     try {
       if (!isStream(request)) throw new TypeError(`${method.name} takes a stream`);
       iterator = request[Symbol.asyncIterator]();
-      for (;;) {
+      for (let sent = 0; ; ) {
         const step = await iterator.next();
         if (this.#over || stream.gone) break;
         if (step.done === true) {
@@ -429,6 +431,7 @@ class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
           await new Promise<void>((resolve) => {
             this.#wake = resolve;
           });
+        else if (++sent % messagesPerTurn === 0) await nextTurn();
         if (this.#over || stream.gone) break;
       }
       // Not awaited: a source that hangs holds nothing up.

@@ -1,9 +1,10 @@
-import { type DescField, type DescMessage, fromBinary, type Message, ScalarType, toBinary } from "@bufbuild/protobuf";
+import { type DescField, type DescMessage, fromBinary, type Message, ScalarType } from "@bufbuild/protobuf";
+import { encoderOf } from "./encoder.ts";
 import { prefixBytes } from "./message-reader.ts";
 
 /** Reads and writes messages of one type. */
 export interface Codec {
-  /** Reads a message. What it keeps is its own: never a view of `bytes`. Throws on malformed bytes. */
+  /** Reads a message. It never keeps alive more than twice what it holds. Throws on malformed bytes. */
   decode(bytes: Uint8Array): Message;
   encode(message: Message): Uint8Array;
 }
@@ -17,13 +18,16 @@ export function codecOf(descriptor: DescMessage): Codec {
   // Fields of bytes are views of what they were read from, which may be a whole chunk of the socket.
   const keepsViews = hasBytes(descriptor, new Set());
   const codec: Codec = {
-    decode: keepsViews
-      ? (bytes) => fromBinary(descriptor, Uint8Array.prototype.slice.call(bytes))
-      : (bytes) => fromBinary(descriptor, bytes),
-    encode: (message) => toBinary(descriptor, message),
+    decode: keepsViews ? (bytes) => fromBinary(descriptor, ownBytes(bytes)) : (bytes) => fromBinary(descriptor, bytes),
+    encode: encoderOf(descriptor),
   };
   known.set(descriptor, codec);
   return codec;
+}
+
+/** The bytes, copied where they are a small part of what they lie in. */
+function ownBytes(bytes: Uint8Array): Uint8Array {
+  return bytes.byteLength * 2 < bytes.buffer.byteLength ? Uint8Array.prototype.slice.call(bytes) : bytes;
 }
 
 function hasBytes(descriptor: DescMessage, seen: Set<DescMessage>): boolean {

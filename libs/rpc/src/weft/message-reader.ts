@@ -5,6 +5,8 @@ import { errors } from "../errors.ts";
 /** Bytes before each message: a flag, and the length in four bytes. */
 export const prefixBytes = 5;
 const firstBufferBytes = 65_536;
+/** Of a buffer that is too small: what has come bounds what is taken, and few bytes are copied twice. */
+const growth = 8;
 
 /** A message as it came: bytes, or bytes that are being decompressed. */
 export type RawMessage = Uint8Array | Promise<Uint8Array>;
@@ -19,7 +21,9 @@ export class MessageReader {
   readonly #bytesMax: number;
   /** What `grpc-encoding` says. */
   readonly #encoding: string | undefined;
-  readonly #prefix = new Uint8Array(prefixBytes);
+  /** The start of a prefix that the chunk's end cut. */
+  #prefix: Buffer | undefined = undefined;
+  #flag = 0;
   #prefixFill = 0;
   #buffer: Buffer | undefined = undefined;
   #fill = 0;
@@ -53,14 +57,16 @@ export class MessageReader {
             at += length;
             continue;
           }
-          this.#prefix[0] = flag;
+          this.#flag = flag;
           this.#begin(length);
         } else {
+          this.#prefix ??= Buffer.alloc(prefixBytes);
           this.#prefix[this.#prefixFill++] = chunk[at++] as number;
           if (this.#prefixFill < prefixBytes) continue;
           this.#prefixFill = 0;
-          const length = Buffer.from(this.#prefix.buffer).readUInt32BE(1);
-          const fault = this.#check(this.#prefix[0] as number, length);
+          const length = this.#prefix.readUInt32BE(1);
+          this.#flag = this.#prefix[0] as number;
+          const fault = this.#check(this.#flag, length);
           if (fault !== undefined) return fault;
           this.#begin(length);
         }
@@ -70,7 +76,7 @@ export class MessageReader {
         const bytes = this.#buffer?.subarray(0, this.#length) ?? new Uint8Array(0);
         this.#buffer = undefined;
         this.#length = -1;
-        this.#emit(bytes, this.#prefix[0] as number, sink);
+        this.#emit(bytes, this.#flag, sink);
       }
     }
     return undefined;
@@ -87,7 +93,9 @@ export class MessageReader {
     const take = Math.min(end - at, this.#length - this.#fill);
     if (take === 0 || this.#buffer === undefined) return 0;
     if (this.#fill + take > this.#buffer.length) {
-      const larger = Buffer.allocUnsafe(Math.min(this.#length, Math.max(this.#fill + take, this.#buffer.length * 2)));
+      const larger = Buffer.allocUnsafe(
+        Math.min(this.#length, Math.max(this.#fill + take, this.#buffer.length * growth)),
+      );
       this.#buffer.copy(larger, 0, 0, this.#fill);
       this.#buffer = larger;
     }

@@ -26,6 +26,7 @@ import { MessageReader, type MessageSink, type RawMessage } from "./message-read
 import { fieldsOf, metadataOf } from "./metadata.ts";
 import { encodePercent } from "./percent.ts";
 import { parseTimeout } from "./timeout.ts";
+import { messagesPerTurn, nextTurn } from "./turn.ts";
 
 const answerHead = new HeaderTemplate([
   [":status", "200"],
@@ -180,6 +181,7 @@ function statusFields(error: WeftError): string[] {
 class ServerCall implements StreamReceiver, MessageSink, Timed {
   readonly deadlineMs: number;
   wheelSlot = -1;
+  wheelPlace = 0;
   readonly #stream: Stream;
   readonly #plan: Plan;
   readonly #context: CallScope;
@@ -347,7 +349,7 @@ class ServerCall implements StreamReceiver, MessageSink, Timed {
       iterator = payload[Symbol.asyncIterator]();
       if (this.#over) return leave();
       const unsubscribe = this.#context.onCancel(leave);
-      for (;;) {
+      for (let sent = 0; ; ) {
         const step = await iterator.next();
         if (this.#over) break;
         if (step.done === true) {
@@ -361,6 +363,7 @@ class ServerCall implements StreamReceiver, MessageSink, Timed {
           await new Promise<void>((resolve) => {
             this.#wake = resolve;
           });
+        else if (++sent % messagesPerTurn === 0) await nextTurn();
         if (this.#over) break;
       }
       unsubscribe();

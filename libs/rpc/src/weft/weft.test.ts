@@ -1,7 +1,7 @@
 import { gzipSync } from "node:zlib";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { health } from "@weft/contracts";
+import { gateway, health } from "@weft/contracts";
 import { Code, type WeftError } from "@weft/errors";
 import {
   type Connection,
@@ -13,7 +13,7 @@ import {
   listenHttp2,
   type Stream,
 } from "@weft/http2";
-import { createClient, type Listener, ServiceRouter, type Transport } from "../index.ts";
+import { createClient, type Handlers, type Listener, ServiceRouter, type Transport } from "../index.ts";
 import { type ClientOptions, connect } from "./client.ts";
 import { listen } from "./server.ts";
 
@@ -233,6 +233,34 @@ test("calls that are cancelled and work on are bounded: opening and resetting is
   for (let call = 0; call < 60; call++) codes.add((await failure(client.check({}, { timeoutMs: 5 }))).code);
   expect(started).toBe(20);
   expect(codes).toEqual(new Set([Code.DeadlineExceeded, Code.Unavailable]));
+  await transport.close();
+  await listener.drain(0);
+});
+
+test("both sides send more than any buffer holds, at once, and neither waits for ever", async () => {
+  const router = new ServiceRouter([]);
+  const unused = () => ({});
+  router.serve(gateway.GatewayService, {
+    recommend: unused,
+    score: unused,
+    async *scoreStream(requests) {
+      for await (const { id } of requests) yield { id };
+    },
+  } as Handlers<typeof gateway.GatewayService>);
+  const sizes = { messageBytesMax: 1_000_000, concurrentStreamsMax: 100 };
+  const listener = await listen(router, { host: "127.0.0.1", port: 0, ...sizes });
+  const transport = connect(`127.0.0.1:${listener.port}`, sizes);
+  const client = createClient(gateway.GatewayService, transport, []);
+  const id = "x".repeat(200_000);
+  const requests = async function* () {
+    for (let part = 0; part < 40; part++) yield { id };
+  };
+  const echoed = async () => {
+    let characters = 0;
+    for await (const answer of client.scoreStream(requests(), { timeoutMs: 30_000 })) characters += answer.id.length;
+    return characters;
+  };
+  expect(await Promise.all(Array.from({ length: 8 }, echoed))).toEqual(new Array(8).fill(40 * id.length));
   await transport.close();
   await listener.drain(0);
 });

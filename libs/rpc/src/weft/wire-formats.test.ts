@@ -77,6 +77,7 @@ test("deadlines come in time, whether near, far or passed, and not after they ar
   const timed = (afterMs: number): Timed => ({
     deadlineMs: nowMs + afterMs,
     wheelSlot: -1,
+    wheelPlace: 0,
     expired: () => came.push(afterMs),
   });
   const removed = timed(20);
