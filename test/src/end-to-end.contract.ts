@@ -285,7 +285,7 @@ export function endToEndContract(name: string, args: readonly string[], answered
         if (joined === 0) await new Promise((resolve) => setTimeout(resolve, 100));
       }
       expect(joined).toBe(1);
-      const drift = await log.getDrift({ scenario: "fraud", window: { seconds: 86_400n * 365n } });
+      const drift = await log.getDrift({ scenario: "fraud", window: { seconds: 86_400n * 30n } });
       expect(drift.releaseId).toBe(weft.output.releases.fraud);
       expect(drift.predictionCount).toBeGreaterThan(0n);
       expect(drift.statistics.length).toBeGreaterThan(10);

@@ -35,7 +35,7 @@ export function copierOf(descriptor: DescMessage): CopyMessage {
 const special = new Set(["google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"]);
 
 function copyBytes(bytes: Uint8Array): Uint8Array {
-  return Uint8Array.prototype.slice.call(bytes);
+  return new Uint8Array(bytes);
 }
 
 function compile(descriptor: DescMessage): CopyMessage {

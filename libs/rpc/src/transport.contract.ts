@@ -34,6 +34,7 @@ export function transportContract(name: string, open: OpenTransport): void {
     let close = async () => {};
     let seen: CallContext | undefined;
     let produced = 0;
+    let bytesSeen: (chunk: Uint8Array) => void = () => {};
     let streamEnded = deferred<void>();
     let entered = deferred<void>();
     let score: (request: gateway.ScoreRequest, context: CallContext) => object | Promise<object> = () => ({});
@@ -57,7 +58,10 @@ export function transportContract(name: string, open: OpenTransport): void {
       router.serve(registry.RegistryService, {
         async putArtifact(requests) {
           let sizeBytes = 0n;
-          for await (const { chunk } of requests) sizeBytes += BigInt(chunk.length);
+          for await (const { chunk } of requests) {
+            bytesSeen(chunk);
+            sizeBytes += BigInt(chunk.length);
+          }
           return { digest: "d", sizeBytes };
         },
         async *getArtifact({ digest }, context) {
@@ -258,6 +262,29 @@ export function transportContract(name: string, open: OpenTransport): void {
       kept.reasons.push("later");
       expect(found).toBe("a");
       expect(response.reasons).toEqual(["first"]);
+    });
+
+    test("bytes arrive as a plain Uint8Array, whose slice is a copy", async () => {
+      const client = await connect();
+      const chunks: Uint8Array[] = [];
+      for await (const { chunk } of client.registry.getArtifact({ digest: "long" })) {
+        chunks.push(chunk);
+        if (chunks.length === 2) break;
+      }
+      for (const chunk of chunks) {
+        expect(Object.getPrototypeOf(chunk)).toBe(Uint8Array.prototype);
+        expect(chunk.slice().buffer).not.toBe(chunk.buffer);
+      }
+      let received: Uint8Array | undefined;
+      bytesSeen = (chunk) => {
+        received = chunk;
+      };
+      const requests = async function* () {
+        yield { chunk: Buffer.from([1, 2, 3]) };
+      };
+      await client.registry.putArtifact(requests());
+      expect(Object.getPrototypeOf(received)).toBe(Uint8Array.prototype);
+      expect([...(received ?? [])]).toEqual([1, 2, 3]);
     });
 
     test("streams requests to one answer", async () => {

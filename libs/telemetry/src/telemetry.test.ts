@@ -1,4 +1,7 @@
+import { execFile } from "node:child_process";
 import { createServer } from "node:http";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { describe, expect, test } from "@jest/globals";
 import { InMemorySpanExporter, SimpleSpanProcessor } from "@opentelemetry/sdk-trace";
 import { createMetrics, createTelemetry, createTracer, formatTraceparent, noTrace, parseTraceparent } from "./index.ts";
@@ -46,21 +49,14 @@ describe("telemetry", () => {
     const port = await new Promise<number>((resolve) =>
       collector.listen(0, "127.0.0.1", () => resolve((collector.address() as { port: number }).port)),
     );
-    const lines: string[] = [];
-    const telemetry = createTelemetry({
-      service: "ranking",
-      logLevel: "info",
-      otlpEndpoint: `http://127.0.0.1:${port}/v1/traces`,
-      traceRatio: 1,
-      logWrite: (line) => lines.push(line),
-    });
-    telemetry.tracer.start("a/B", "server", noTrace).end();
-    telemetry.logger.info({ model: "tree" }, "loaded");
-    telemetry.logger.debug("not this");
-    await telemetry.close();
-    collector.close();
+    const program = join(__dirname, "testing", "report-once.js");
+    const { stderr } = await promisify(execFile)(process.execPath, [
+      program,
+      `http://127.0.0.1:${port}/v1/traces`,
+    ]).finally(() => collector.close());
     expect(bodies.join()).toContain("a/B");
     expect(bodies.join()).toContain("ranking");
+    const lines = stderr.trim().split("\n");
     expect(lines.map((line) => JSON.parse(line))).toEqual([
       expect.objectContaining({ service: "ranking", model: "tree", msg: "loaded" }),
     ]);

@@ -13,6 +13,7 @@ import { cancelError, errors } from "../errors.ts";
 import { writeIdentity } from "../identity.ts";
 import { type Call, isStream, type Payload } from "../interceptor.ts";
 import type { MethodInfo } from "../method.ts";
+import { plainBytes } from "../plain-bytes.ts";
 import { decodeStatus, detailsKey } from "../status.ts";
 import { singleMessage, type Transport } from "../transport.ts";
 
@@ -67,7 +68,7 @@ function encode(method: MethodInfo, message: Message): Buffer {
 }
 
 function decode(method: MethodInfo, bytes: Uint8Array): Message {
-  return fromBinary(method.output, bytes);
+  return fromBinary(method.output, plainBytes(bytes));
 }
 
 function metadataOf(context: CallScope): GrpcMetadata {

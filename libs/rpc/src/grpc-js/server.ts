@@ -22,6 +22,7 @@ import { cancelError, errors, toWeftError } from "../errors.ts";
 import { identityKeys, readIdentity } from "../identity.ts";
 import { isStream, type Payload } from "../interceptor.ts";
 import type { MethodInfo } from "../method.ts";
+import { plainBytes } from "../plain-bytes.ts";
 import { detailsKey, encodeStatus, pushbackKey } from "../status.ts";
 import { type Invoke, type Listener, type ListenOptions, type Router, singleMessage } from "../transport.ts";
 
@@ -115,7 +116,7 @@ function readMetadata(metadata: GrpcMetadata): Metadata {
 
 function decode(method: MethodInfo, bytes: Uint8Array): Message {
   try {
-    return fromBinary(method.input, bytes);
+    return fromBinary(method.input, plainBytes(bytes));
   } catch (cause) {
     throw errors.MALFORMED_MESSAGE({ type: method.input.typeName }, { cause });
   }

@@ -1,4 +1,5 @@
 import { type DescField, type DescMessage, fromBinary, type Message, ScalarType } from "@bufbuild/protobuf";
+import { plainBytes } from "../plain-bytes.ts";
 import { encoderOf } from "./encoder.ts";
 import { prefixBytes } from "./message-reader.ts";
 
@@ -27,7 +28,7 @@ export function codecOf(descriptor: DescMessage): Codec {
 
 /** The bytes, copied where they are a small part of what they lie in. */
 function ownBytes(bytes: Uint8Array): Uint8Array {
-  return bytes.byteLength * 2 < bytes.buffer.byteLength ? Uint8Array.prototype.slice.call(bytes) : bytes;
+  return bytes.byteLength * 2 < bytes.buffer.byteLength ? new Uint8Array(bytes) : plainBytes(bytes);
 }
 
 function hasBytes(descriptor: DescMessage, seen: Set<DescMessage>): boolean {

@@ -179,7 +179,7 @@ export class ReleaseLoader {
     if (served.kind === "recommend") {
       await this.#untilHealthy(warm, async () => {
         const found = await served.refresh.refresh();
-        if (!found) logger.warn({ scenario: scenario.name, release: warm.release }, "the fallback list is empty");
+        if (!found) logger.info({ scenario: scenario.name, release: warm.release }, "the fallback list is empty");
         return [];
       });
     }
