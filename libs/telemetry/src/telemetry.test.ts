@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { describe, expect, test } from "@jest/globals";
 import { InMemorySpanExporter, SimpleSpanProcessor } from "@opentelemetry/sdk-trace";
-import { createMetrics, createTelemetry, createTracer, formatTraceparent, noTrace, parseTraceparent } from "./index.ts";
+import { createMetrics, createTracer, formatTraceparent, noTrace, parseTraceparent } from "./index.ts";
 
 describe("metrics", () => {
   test("are exposed in Prometheus' text format", async () => {
