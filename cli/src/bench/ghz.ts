@@ -6,7 +6,7 @@ import { processEnvironment } from "@weft/config";
 import { cacheDirectory } from "../cache.ts";
 import { CommandFailure } from "../failure.ts";
 import { startProgress } from "../progress.ts";
-import { percentile } from "./result.ts";
+import { type LoadResult, percentile } from "./result.ts";
 
 const execute = promisify(execFile);
 
@@ -43,20 +43,8 @@ export interface Load {
   /** JSON file with an array of requests, sent in turn. */
   readonly dataFile: string;
   readonly seconds: number;
+  /** Each sends when it has its answer. */
   readonly callers: number;
-  /** Requests a second whether or not answers come; absent: each caller sends when it has its answer. */
-  readonly openLoopRate?: number;
-}
-
-/** What came back. */
-export interface LoadResult {
-  readonly offeredPerSecond: number;
-  readonly acceptedPerSecond: number;
-  readonly shedPerSecond: number;
-  readonly errors: number;
-  readonly p50: number;
-  readonly p99: number;
-  readonly p999: number;
 }
 
 interface GhzReport {
@@ -88,15 +76,10 @@ export async function runGhz(load: Load): Promise<LoadResult> {
     "5s",
     "--format",
     "json",
-    ...(load.openLoopRate === undefined
-      ? ["--duration", `${load.seconds}s`, "--duration-stop", "wait"]
-      : [
-          "--async",
-          "--rps",
-          String(load.openLoopRate),
-          "--total",
-          String(Math.round(load.openLoopRate * load.seconds)),
-        ]),
+    "--duration",
+    `${load.seconds}s`,
+    "--duration-stop",
+    "wait",
     load.target,
   ];
   const { stdout } = await execute(await ghzPath(), args, {
@@ -109,10 +92,11 @@ export async function runGhz(load: Load): Promise<LoadResult> {
   const shed = report.details.filter(({ status }) => status === "ResourceExhausted").length;
   const seconds = report.total / 1e9;
   return {
-    offeredPerSecond: load.openLoopRate ?? report.count / seconds,
+    offeredPerSecond: report.count / seconds,
     acceptedPerSecond: accepted.length / seconds,
     shedPerSecond: shed / seconds,
     errors: report.details.length - accepted.length - shed,
+    degraded: 0,
     p50: percentile(sorted, 0.5),
     p99: percentile(sorted, 0.99),
     p999: percentile(sorted, 0.999),

@@ -26,6 +26,19 @@ export interface BenchResult {
   readonly rows: readonly Readonly<Record<string, string | number>>[];
 }
 
+/** What came back of one load. Latencies are of accepted calls, in milliseconds. */
+export interface LoadResult {
+  readonly offeredPerSecond: number;
+  readonly acceptedPerSecond: number;
+  readonly shedPerSecond: number;
+  readonly errors: number;
+  /** Accepted answers that were degraded; counted in open loop only. */
+  readonly degraded: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly p999: number;
+}
+
 /** The commit of the working tree, with "+" where it has changes. */
 export function commitOf(directory: string): string {
   try {
