@@ -40,8 +40,15 @@ function portFree(port: number): Promise<boolean> {
   });
 }
 
-async function tool(name: string, args: readonly string[], use: string, get: string, required = false): Promise<Check> {
-  const detail = await version(name, args);
+async function tool(
+  name: string,
+  command: string,
+  args: readonly string[],
+  use: string,
+  get: string,
+  required = false,
+): Promise<Check> {
+  const detail = await version(command, args);
   return { name, found: detail !== undefined, detail: detail ?? "not found", use, get, required };
 }
 
@@ -67,12 +74,13 @@ export async function doctor(options: { readonly json: boolean }): Promise<void>
       "your system's python3 package, 3.11 or newer",
     ),
     await tool(
+      "pip",
       "python3",
       ["-m", "pip", "--version"],
       "fetches the recommender's data; training",
       "your system's python3-pip package",
     ),
-    await tool("python3", ["-m", "venv", "--help"], "weft train", "your system's python3-venv package"),
+    await tool("venv", "python3", ["-m", "venv", "--help"], "weft train", "your system's python3-venv package"),
     {
       name: "training",
       found: existsSync(join(trainingDirectory, "requirements.lock")),
@@ -81,7 +89,7 @@ export async function doctor(options: { readonly json: boolean }): Promise<void>
       get: "a checkout of the project",
       required: false,
     },
-    await tool("go", ["version"], "builds ghz for weft bench, and grpcurl", "your system's Go, 1.22 or newer"),
+    await tool("go", "go", ["version"], "builds ghz for weft bench, and grpcurl", "your system's Go, 1.22 or newer"),
     {
       name: "ghz",
       found: ghz,
@@ -91,6 +99,7 @@ export async function doctor(options: { readonly json: boolean }): Promise<void>
       required: false,
     },
     await tool(
+      "grpcurl",
       "grpcurl",
       ["--version"],
       "calls services by hand",
