@@ -69,6 +69,7 @@ export async function doctor(options: { readonly json: boolean }): Promise<void>
     },
     await tool(
       "python3",
+      "python3",
       ["--version"],
       "fetches the recommender's data; training",
       "your system's python3 package, 3.11 or newer",
