@@ -77,6 +77,22 @@ export function endToEndContract(name: string, args: readonly string[], answered
       const second = await client().recommend({ ...recommend, count: 5, excludedIds });
       const keys = (response: gateway.RecommendResponse) => response.items.map(({ id }) => String(id?.kind.value));
       expect(keys(second).filter((key) => keys(first).includes(key))).toEqual([]);
+      const filters = [
+        { attribute: "item_profile:year", atLeast: 1990, atMost: 1995 },
+        { attribute: "item_profile:comedy", anyOf: [{ kind: { case: "flag", value: true } } as const] },
+      ];
+      const comedies = await client().recommend({ ...recommend, count: 10, filters });
+      expect(comedies.items).toHaveLength(10);
+      for (const { attributes } of comedies.items) {
+        const year = Number(attributes["item_profile:year"]?.kind.value);
+        expect(year).toBeGreaterThanOrEqual(1990);
+        expect(year).toBeLessThanOrEqual(1995);
+        expect(String(attributes["item_profile:genres"]?.kind.value)).toContain("Comedy");
+      }
+      const unknown = await failure(
+        client().recommend({ ...recommend, filters: [{ attribute: "nothing:here", atLeast: 1 }] }),
+      );
+      expect([Code.InvalidArgument, Code.NotFound]).toContain(unknown.code);
     });
 
     test("an unknown user is answered from the fallback and says so", async () => {
