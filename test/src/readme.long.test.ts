@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, describe, expect, test } from "@jest/globals";
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { serviceNames } from "@weft/contracts";
 import { grpcurlPath } from "./grpcurl.ts";
 import { root } from "./weft.ts";
 
@@ -21,6 +23,42 @@ const notRun = new Map<RegExp, string>([
   [/^git clone /, "the checkout is here"],
 ]);
 
+/** Free ports in place of the README's, so that whatever holds those does not matter: the port of each by its own. */
+const ports = new Map<number, number>();
+const environment: Record<string, string | undefined> = { ...process.env };
+
+async function takeFreePorts(): Promise<void> {
+  for (const [index, name] of serviceNames.entries()) {
+    const [grpc, metrics] = [await freePort(), await freePort()];
+    ports.set(7000 + index, grpc);
+    ports.set(7100 + index, metrics);
+    const prefix = `WEFT_${name.toUpperCase()}`;
+    environment[`${prefix}_PORT`] = String(grpc);
+    environment[`${prefix}_METRICS_PORT`] = String(metrics);
+    environment[`WEFT_PEERS_${name.toUpperCase()}`] = `127.0.0.1:${grpc}`;
+  }
+  ports.set(7080, await freePort());
+  environment.WEFT_GATEWAY_EDGE_PORT = String(ports.get(7080));
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+/** A command line with the ports that it finds here. */
+function withPorts(line: string): string {
+  return line.replace(/127\.0\.0\.1:(\d+)/g, (whole, port) => {
+    const here = ports.get(Number(port));
+    return here === undefined ? whole : `127.0.0.1:${here}`;
+  });
+}
+
 const directory = mkdtempSync(join(tmpdir(), "weft-readme-"));
 let serving: ChildProcess | undefined;
 
@@ -29,9 +67,9 @@ async function shell(
   timeoutMs: number,
 ): Promise<{ readonly code: number | null; readonly output: string }> {
   const bin = join(await grpcurlPath(), "..");
-  const child = spawn("sh", ["-c", line], {
+  const child = spawn("sh", ["-c", withPorts(line)], {
     cwd: root,
-    env: { ...process.env, PATH: `${bin}:${join(root, "node_modules", ".bin")}:${process.env.PATH}` },
+    env: { ...environment, PATH: `${bin}:${join(root, "node_modules", ".bin")}:${process.env.PATH}` },
   });
   let output = "";
   for (const stream of [child.stdout, child.stderr])
@@ -49,7 +87,7 @@ async function shell(
 
 /** Starts a command that serves, and waits until it says so. */
 function serve(line: string, until: RegExp): Promise<string> {
-  const child = spawn("sh", ["-c", `exec ${line}`], { cwd: root, detached: true });
+  const child = spawn("sh", ["-c", `exec ${line}`], { cwd: root, detached: true, env: environment });
   serving = child;
   return new Promise((resolve, reject) => {
     let output = "";
@@ -73,6 +111,7 @@ async function endServing(): Promise<void> {
 }
 
 describe("the README", () => {
+  beforeAll(takeFreePorts);
   afterAll(async () => {
     await endServing();
     rmSync(directory, { recursive: true, force: true });
