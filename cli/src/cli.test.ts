@@ -8,7 +8,8 @@ import { loadScenario } from "@weft/scenario";
 import { percentile, printResult } from "./bench/result.ts";
 import { checkGates } from "./commands/train.ts";
 import { prepareData } from "./deploy/data.ts";
-import { viewDefinition } from "./deploy/push.ts";
+import { inputsDigest } from "./deploy/model-inputs.ts";
+import { viewDefinition } from "./deploy/view-definition.ts";
 import { pasteLines, scoreRequest } from "./requests.ts";
 import { splitSettings } from "./settings-arguments.ts";
 
@@ -75,6 +76,37 @@ describe("the definition of a view", () => {
     } as typeof view;
     expect(viewDefinition(reordered)).toBe(viewDefinition(view));
     expect(viewDefinition({ ...view, ttl: "3d" })).not.toBe(viewDefinition(view));
+  });
+});
+
+describe("the inputs of a model", () => {
+  const scenario = loadScenario(fraud);
+  const [model] = scenario.models;
+  if (model === undefined) throw new Error("no model");
+
+  test("are what its lineage names, for every committed model", () => {
+    for (const name of ["fraud", "recommender"]) {
+      const folder = join(fraud, "..", name);
+      const own = loadScenario(folder);
+      for (const each of own.models) {
+        const lineage = JSON.parse(readFileSync(join(folder, "artifacts", each.name, "lineage.json"), "utf8"));
+        expect({ model: each.name, digest: inputsDigest(own, each) }).toEqual({
+          model: each.name,
+          digest: lineage.inputs_digest,
+        });
+      }
+    }
+  });
+
+  test("change with the order of features, a view or a transform, and with nothing else", () => {
+    const digest = inputsDigest(scenario, model);
+    const [first = "", second = "", ...rest] = model.features;
+    expect(inputsDigest(scenario, { ...model, features: [second, first, ...rest] })).not.toBe(digest);
+    const slower = { ...scenario, views: scenario.views.map((view) => ({ ...view, ttl: "77d" as const })) };
+    expect(inputsDigest(slower, model)).not.toBe(digest);
+    const other = { ...scenario, transforms: scenario.transforms.map((each) => ({ ...each, compute: () => ({}) })) };
+    expect(inputsDigest(other, model)).not.toBe(digest);
+    expect(inputsDigest({ ...scenario, description: "other" }, { ...model, gates: [] })).toBe(digest);
   });
 });
 

@@ -1,5 +1,5 @@
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join, relative, resolve } from "node:path";
+import { basename, join, relative, resolve } from "node:path";
 import { processEnvironment } from "@weft/config";
 import { feature, registry } from "@weft/contracts";
 import type { Client } from "@weft/rpc";
@@ -7,6 +7,7 @@ import { type Gate, loadScenario, type Model, type Scenario, type TrainingSet } 
 import { startServices } from "@weft/service";
 import { fileDigest, manifestFiles } from "../deploy/artifacts.ts";
 import { prepareData } from "../deploy/data.ts";
+import { inputsDigest } from "../deploy/model-inputs.ts";
 import { pushDefinitions, pushScenario } from "../deploy/push.ts";
 import { CommandFailure } from "../failure.ts";
 import { startProgress } from "../progress.ts";
@@ -168,6 +169,7 @@ async function trainModel(job: {
   lineage.training_set_hash = set.hash;
   lineage.feature_views = job.lineage.featureViews;
   lineage.code_digest = job.lineage.codeDigest;
+  lineage.inputs_digest = inputsDigest(scenario, model);
   writeFileSync(lineagePath, `${JSON.stringify(lineage, null, 2)}\n`);
   const target = join(job.folder, "artifacts", model.name);
   mkdirSync(target, { recursive: true });
@@ -246,7 +248,8 @@ function writeManifest(folder: string, scenario: Scenario): void {
     for (const file of readdirSync(join(artifacts, name)).sort())
       files[`${name}/${file}`] = fileDigest(join(artifacts, name, file));
   }
-  const command = `npx weft train examples/${scenario.name}`;
+  const near = relative(process.cwd(), folder);
+  const command = `npx weft train ${near.startsWith("..") ? basename(folder) : near}`;
   writeFileSync(
     join(artifacts, "manifest.json"),
     `${JSON.stringify({ scenario: scenario.name, command, files }, null, 2)}\n`,

@@ -35,7 +35,9 @@ const errors = createErrors("weft.cli", {
   },
 });
 
-const readyTimeoutMs = 120_000;
+const readyTimeoutMs = 60_000;
+/** Longest wait for the services to stop; what has not ended by then is left to the end of the process. */
+const stopTimeoutMs = 20_000;
 const shownItems = 5;
 const shownDecisions = 3;
 
@@ -143,7 +145,16 @@ async function awaitChampion(topology: Topology, scenario: Scenario, release: st
 function stopOnSignal(topology: Topology): { readonly signalled: Promise<void>; stop(): Promise<void> } {
   let stopping: Promise<void> | undefined;
   const stop = () => {
-    stopping ??= topology.stop();
+    stopping ??= Promise.race([
+      topology.stop(),
+      new Promise<void>((done) => {
+        setTimeout(() => {
+          process.stderr.write("not all services have ended in time\n");
+          done();
+          setImmediate(() => process.exit(1));
+        }, stopTimeoutMs).unref();
+      }),
+    ]);
     return stopping;
   };
   const signalled = new Promise<void>((done) => {

@@ -25,6 +25,8 @@ export interface ModelArtifacts {
     readonly trainingSetHash: string;
     readonly featureViews: readonly string[];
     readonly codeDigest: string;
+    /** Identifies the definitions of the model's inputs. */
+    readonly inputsDigest: string;
   };
 }
 
@@ -57,6 +59,7 @@ export function readArtifacts(folder: string, model: Model): ModelArtifacts {
       trainingSetHash: String(lineage.training_set_hash ?? ""),
       featureViews: (lineage.feature_views ?? []) as readonly string[],
       codeDigest: String(lineage.code_digest ?? ""),
+      inputsDigest: String(lineage.inputs_digest ?? ""),
     },
   };
 }

@@ -1,8 +1,11 @@
 import type { registry } from "@weft/contracts";
 import { packScenario } from "@weft/release";
 import type { Client } from "@weft/rpc";
-import type { FeatureView, Scenario } from "@weft/scenario";
+import type { Model, Scenario } from "@weft/scenario";
+import { CommandFailure } from "../failure.ts";
 import { type ModelArtifacts, readArtifacts } from "./artifacts.ts";
+import { inputsDigest } from "./model-inputs.ts";
+import { viewDefinition } from "./view-definition.ts";
 
 type Registry = Client<typeof registry.RegistryService>;
 
@@ -22,33 +25,6 @@ export async function putArtifact(client: Registry, bytes: Uint8Array): Promise<
       yield { chunk: bytes.subarray(offset, offset + chunkBytes) };
   };
   return (await client.putArtifact(parts())).digest;
-}
-
-/** The definition of a view as canonical JSON: what it computes, without where it is written or how it is described. */
-export function viewDefinition(view: FeatureView): string {
-  const { entities, source, ttl, features, aggregates, ladder } = view;
-  return canonicalJson({
-    entities: entities.map(({ entity, field }) => ({ entity: entity.name, key: entity.key, field })),
-    source: {
-      name: source.name,
-      file: source.file,
-      eventTime: source.eventTime,
-      createdTime: source.createdTime,
-      fields: source.fields,
-    },
-    ttl,
-    features,
-    aggregates,
-    ladder,
-  });
-}
-
-function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_key, inner: unknown) => {
-    if (typeof inner === "bigint") return inner.toString();
-    if (typeof inner !== "object" || inner === null || Array.isArray(inner)) return inner;
-    return Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)));
-  });
 }
 
 /** Pushes a scenario's code and views. */
@@ -73,6 +49,7 @@ export async function pushScenario(client: Registry, folder: string, scenario: S
   const models = [];
   for (const model of scenario.models) {
     const artifacts = readArtifacts(folder, model);
+    checkTrainedOn(folder, scenario, model, artifacts, definitions.codeDigest);
     const artifactDigest = await putArtifact(client, artifacts.onnx);
     const referenceDigest = artifacts.reference === undefined ? "" : await putArtifact(client, artifacts.reference);
     const registered = await client.registerModel({
@@ -85,7 +62,9 @@ export async function pushScenario(client: Registry, folder: string, scenario: S
         metrics: { ...artifacts.metrics },
         ...tensors(artifacts),
         lineage: {
-          ...artifacts.lineage,
+          trainer: artifacts.lineage.trainer,
+          trainingSetHash: artifacts.lineage.trainingSetHash,
+          codeDigest: artifacts.lineage.codeDigest,
           libraries: { ...artifacts.lineage.libraries },
           featureViews: [...artifacts.lineage.featureViews],
           trainingRows: BigInt(artifacts.lineage.trainingRows),
@@ -95,6 +74,24 @@ export async function pushScenario(client: Registry, folder: string, scenario: S
     models.push({ name: model.name, version: registered.model?.version ?? "" });
   }
   return { ...definitions, models };
+}
+
+/** Refuses a model whose inputs are defined otherwise than when it was trained; says where only other code has changed. */
+function checkTrainedOn(
+  folder: string,
+  scenario: Scenario,
+  model: Model,
+  { lineage }: ModelArtifacts,
+  codeDigest: string,
+): void {
+  if (lineage.inputsDigest !== inputsDigest(scenario, model))
+    throw new CommandFailure(
+      `model "${model.name}" was trained on other inputs: its features, or the views or transforms behind them, have changed since; train it again with: npx weft train ${folder}`,
+    );
+  if (lineage.codeDigest !== codeDigest)
+    process.stderr.write(
+      `${scenario.name}: the code has changed since ${model.name} was trained; its inputs are defined as before\n`,
+    );
 }
 
 function tensors(artifacts: ModelArtifacts) {

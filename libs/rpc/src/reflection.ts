@@ -1,6 +1,6 @@
 import { type DescFile, type DescService, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
-import type { reflectionV1 } from "@weft/contracts";
+import { type reflectionV1, rpcDetails } from "@weft/contracts";
 import { Code } from "@weft/errors";
 import type { Handlers } from "./handlers.ts";
 
@@ -48,6 +48,8 @@ function catalogueOf(services: readonly DescService[]): FileCatalogue {
     file.dependencies.forEach(visit);
   };
   for (const service of services) visit(service.file);
+  // Error details travel as `Any`: a client can show them only if it can ask what they are.
+  visit(rpcDetails.file_google_rpc_error_details);
   return { services: services.map((service) => service.typeName).sort(), byName, bySymbol };
 }
 

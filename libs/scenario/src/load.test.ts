@@ -67,6 +67,18 @@ describe("loadScenario", () => {
     );
   });
 
+  test("an example that could not be asked is a fault", () => {
+    const wrong = good.replace(
+      "entities: { card: 1n }, request: { amount: 3 }",
+      "entities: { card: 1 }, request: { amont: 3 }",
+    );
+    expect(faultsOf(write("example", wrong))).toEqual([
+      'scenario.ts:11: example 1: the key of entity "card" is int64, in code a bigint, not a number',
+      'scenario.ts:11: example 1 has no request field "amount"',
+      'scenario.ts:11: example 1: the scenario has no request field "amont"',
+    ]);
+  });
+
   test("names the place of a syntax error, a throw and a missing import", () => {
     expect(faultsOf(write("syntax", good.replace("const card =", "const card = = ")))[0]).toMatch(/^scenario\.ts:4: /);
     expect(faultsOf(write("throws", good, 'export const limit = 1;\nthrow new Error("no limit");\n'))[0]).toBe(

@@ -1,4 +1,13 @@
-import type { Aggregate, FeatureReference, FeatureView, Model, Scenario, Source, ValueType } from "./definitions.ts";
+import type {
+  Aggregate,
+  Example,
+  FeatureReference,
+  FeatureView,
+  Model,
+  Scenario,
+  Source,
+  ValueType,
+} from "./definitions.ts";
 import { parseDurationMs } from "./duration.ts";
 import { featureNamesOf, slideMsOf } from "./features.ts";
 import type { Site } from "./site.ts";
@@ -90,18 +99,39 @@ export function validateScenario(scenario: Scenario): ScenarioFault[] {
   }
   if (scenario.evaluation?.trainingSet !== undefined) checkSource(scenario.evaluation.trainingSet.source, fault);
   checkPipeline(scenario, types, fault, name);
-  for (const [position, example] of scenario.examples.entries()) {
-    for (const entity of requiredEntities(scenario))
-      if (!(entity in example.entities))
-        fault(scenario.at, `example ${position + 1} has no key for entity "${entity}"`);
-    if (typeof example.eventTimeUs !== "bigint")
-      fault(scenario.at, `example ${position + 1}: eventTimeUs must be a bigint`);
-  }
+  for (const [index, example] of scenario.examples.entries())
+    checkExample(scenario, example, `example ${index + 1}`, fault);
   if (scenario.examples.length === 0) fault(scenario.at, "needs at least one example, to warm up with and to paste");
   return faults;
 }
 
 type Fault = (at: Site | undefined, message: string) => void;
+
+function checkExample(scenario: Scenario, example: Example, where: string, fault: Fault): void {
+  const { pipeline } = scenario;
+  const entities = pipeline.type === "score" ? pipeline.entities : [pipeline.user];
+  for (const { name, key } of entities) {
+    const value = example.entities[name];
+    const wanted = key === "int64" ? "bigint" : "string";
+    if (value === undefined) fault(scenario.at, `${where} has no key for entity "${name}"`);
+    else if (typeof value !== wanted)
+      fault(scenario.at, `${where}: the key of entity "${name}" is ${key}, in code a ${wanted}, not a ${typeof value}`);
+  }
+  for (const name of Object.keys(example.entities))
+    if (!entities.some((entity) => entity.name === name))
+      fault(scenario.at, `${where}: the pipeline has no entity "${name}"`);
+  const request = example.request ?? {};
+  for (const [field, type] of Object.entries(scenario.request)) {
+    const value = request[field];
+    const wanted = type === "int64" ? "bigint" : type === "bool" ? "boolean" : type === "string" ? "string" : "number";
+    if (value === undefined) fault(scenario.at, `${where} has no request field "${field}"`);
+    else if (value !== null && (typeof value !== wanted || Number.isNaN(value)))
+      fault(scenario.at, `${where}: request field "${field}" is ${String(type)}, in code a ${wanted}`);
+  }
+  for (const field of Object.keys(request))
+    if (!(field in scenario.request)) fault(scenario.at, `${where}: the scenario has no request field "${field}"`);
+  if (typeof example.eventTimeUs !== "bigint") fault(scenario.at, `${where}: eventTimeUs must be a bigint`);
+}
 
 function checkSource(source: Source, fault: Fault): void {
   if (!/^[A-Za-z0-9_.-]+\.(csv|parquet)$/.test(source.file))
@@ -172,6 +202,8 @@ function checkView(
         view.at,
         `view "${view.name}": feature "${feature}" reads field "${field}", which source "${source.name}" lacks`,
       );
+    else if (definition.type === undefined)
+      fault(view.at, `view "${view.name}": feature "${feature}" needs a type, here ${JSON.stringify(type)}`);
     else if (JSON.stringify(type) !== JSON.stringify(definition.type))
       fault(
         view.at,
@@ -326,11 +358,6 @@ function checkPipeline(
   list(pipeline.fallback.list, "fallback list");
   for (const reference of ordering.display)
     if (!types.has(reference)) fault(pipeline.at, `display feature "${reference}" is not defined`);
-}
-
-function requiredEntities(scenario: Scenario): string[] {
-  const { pipeline } = scenario;
-  return pipeline.type === "score" ? pipeline.entities.map((entity) => entity.name) : [pipeline.user.name];
 }
 
 /** The type of every reference that a scenario defines: views', transforms' and the request's. */

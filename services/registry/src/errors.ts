@@ -120,7 +120,7 @@ export const errors = createErrors("weft.registry", {
   },
   STORE_IN_USE: {
     code: Code.FailedPrecondition,
-    message: (m: { path: string }) => `another registry has ${m.path} open`,
+    message: (m: { path: string }) => `another registry has ${m.path} open; end it, or use another data directory`,
   },
   STORE_TOO_NEW: {
     code: Code.FailedPrecondition,
