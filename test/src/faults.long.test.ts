@@ -72,6 +72,19 @@ describe("what a person gets wrong", () => {
     expect(stderr).toContain("model.onnx is not the file that the manifest names");
   });
 
+  test("a model on inputs that it was not trained on: refused before it is pushed", async () => {
+    const folder = copyOfFraud("swapped");
+    const file = join(folder, "scenario.ts");
+    const text = readFileSync(file, "utf8");
+    const swapped = text.replace('"request:amount",\n  "request:online",', '"request:online",\n  "request:amount",');
+    expect(swapped).not.toBe(text);
+    writeFileSync(file, swapped);
+    const args = ["up", folder, "--once", "--free-ports", "--data-directory", join(state, "corrupt-data")];
+    const { code, stderr } = await runWeft(args);
+    expect(code).toBe(1);
+    expect(stderr).toContain('model "fraud_tree" was trained on other inputs');
+  });
+
   test("a taken port: named with the setting that changes it", async () => {
     const taken = createServer();
     const port = await new Promise<number>((resolve) =>
