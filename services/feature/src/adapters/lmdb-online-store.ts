@@ -104,13 +104,13 @@ export class LmdbOnlineStore implements OnlineStore {
           written.push({ table, key, bytes });
         }
       for (const { table, key, bytes } of written) table.database.put(encodeKey(key), bytes);
-      for (const { view, offset } of offsets) this.#meta.put(offsetKey(view), offset);
+      for (const { view, partition, offset } of offsets) this.#meta.put(offsetKey(view, partition), offset);
     });
     for (const { table, key, bytes } of written) this.#keep(table, key, { bytes, decoded: undefined });
   }
 
-  async appliedOffset(view: ViewHandle): Promise<number> {
-    const offset = this.#meta.get(offsetKey(view));
+  async appliedOffset(view: ViewHandle, partition?: string): Promise<number> {
+    const offset = this.#meta.get(offsetKey(view, partition));
     return typeof offset === "number" ? offset : 0;
   }
 
@@ -127,7 +127,7 @@ export class LmdbOnlineStore implements OnlineStore {
   async createGeneration(view: ViewHandle): Promise<ViewHandle> {
     const next = this.#table(view.id, view.generation + 1);
     await next.database.clearAsync();
-    await this.#meta.remove(offsetKey(next));
+    await this.#removeOffsets(next);
     return next;
   }
 
@@ -145,7 +145,7 @@ export class LmdbOnlineStore implements OnlineStore {
     if (oldest < 1) return;
     const dropped = this.#table(next.id, oldest);
     await dropped.database.clearAsync();
-    await this.#meta.remove(offsetKey(dropped));
+    await this.#removeOffsets(dropped);
   }
 
   async close(): Promise<void> {
@@ -157,6 +157,14 @@ export class LmdbOnlineStore implements OnlineStore {
     const name = `${id}@${generation}`;
     const database: Bytes = this.#root.openDB({ name, encoding: "binary", keyEncoding: "binary" });
     return { id, generation, database, young: new Map(), old: new Map(), epoch: this.#epoch };
+  }
+
+  /** Forgets what was applied to a generation, of every partition. */
+  async #removeOffsets(view: ViewHandle): Promise<void> {
+    const start = offsetKey(view);
+    await this.#root.transaction(() => {
+      for (const key of [...this.#meta.getKeys({ start, end: `${start}!` })]) this.#meta.remove(key);
+    });
   }
 
   #read(table: Table, key: EntityKey): StoredValue | undefined {
@@ -196,8 +204,10 @@ function pointerKey(id: string): string {
   return `generation ${id}`;
 }
 
-function offsetKey(view: ViewHandle): string {
-  return `offset ${view.id}@${view.generation}`;
+/** Keys of one generation's partitions begin alike: the embedded log's is the beginning, others follow after a space. */
+function offsetKey(view: ViewHandle, partition = ""): string {
+  const own = `offset ${view.id}@${view.generation}`;
+  return partition === "" ? own : `${own} ${partition}`;
 }
 
 function asStored(bytes: Uint8Array | undefined): StoredValue | undefined {

@@ -11,7 +11,8 @@ import type {
 interface Table extends ViewHandle {
   generation: number;
   values: Map<EntityKey, StoredValue>;
-  offset: { applied: number };
+  /** Last offset applied, by partition. */
+  applied: Map<string, number>;
 }
 
 /** An online store in this process's memory; durable as long as the process. */
@@ -21,7 +22,7 @@ export class MemoryOnlineStore implements OnlineStore {
   async openView(id: string): Promise<ViewHandle> {
     let table = this.#views.get(id);
     if (table === undefined) {
-      table = { id, generation: 1, values: new Map(), offset: { applied: 0 } };
+      table = { id, generation: 1, values: new Map(), applied: new Map() };
       this.#views.set(id, table);
     }
     return table;
@@ -48,11 +49,11 @@ export class MemoryOnlineStore implements OnlineStore {
       if (bytes !== undefined) values.set(key, { bytes, decoded: undefined });
     }
     for (const [table, values] of changed) for (const [key, value] of values) table.values.set(key, value);
-    for (const { view, offset } of offsets) (view as Table).offset.applied = offset;
+    for (const { view, partition = "", offset } of offsets) (view as Table).applied.set(partition, offset);
   }
 
-  async appliedOffset(view: ViewHandle): Promise<number> {
-    return (view as Table).offset.applied;
+  async appliedOffset(view: ViewHandle, partition = ""): Promise<number> {
+    return (view as Table).applied.get(partition) ?? 0;
   }
 
   async listKeys(view: ViewHandle, after: EntityKey | undefined, limit: number): Promise<EntityKey[]> {
@@ -66,7 +67,7 @@ export class MemoryOnlineStore implements OnlineStore {
   }
 
   async createGeneration(view: ViewHandle): Promise<ViewHandle> {
-    return { id: view.id, generation: view.generation + 1, values: new Map(), offset: { applied: 0 } } as Table;
+    return { id: view.id, generation: view.generation + 1, values: new Map(), applied: new Map() } as Table;
   }
 
   async publish(generation: ViewHandle): Promise<void> {
@@ -74,7 +75,7 @@ export class MemoryOnlineStore implements OnlineStore {
     const table = (await this.openView(next.id)) as Table;
     table.generation = next.generation;
     table.values = next.values;
-    table.offset = next.offset;
+    table.applied = next.applied;
   }
 
   async close(): Promise<void> {

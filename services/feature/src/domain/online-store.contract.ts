@@ -102,6 +102,29 @@ export function onlineStoreContract(
       expect([await store.appliedOffset(view), await store.appliedOffset(other)]).toEqual([12, 0]);
     });
 
+    test("keeps offsets by partition, of each generation its own", async () => {
+      const view = await store.openView("s/v/1");
+      const own = (partition?: string) => store.appliedOffset(view, partition);
+      await store.write([], [{ view, offset: 3 }]);
+      await store.write(
+        [{ view, key: "a", merge: () => bytes(1) }],
+        [
+          { view, partition: "kafka/t/0", offset: 7 },
+          { view, partition: "kafka/t/10", offset: 9 },
+        ],
+      );
+      expect([await own(), await own("kafka/t/0"), await own("kafka/t/10"), await own("kafka/t/1")]).toEqual([
+        3, 7, 9, 0,
+      ]);
+      const dropped = await store.createGeneration(view);
+      await store.write([], [{ view: dropped, partition: "kafka/t/0", offset: 5 }]);
+      const next = await store.createGeneration(view);
+      expect(await store.appliedOffset(next, "kafka/t/0")).toBe(0);
+      await store.write([], [{ view: next, partition: "kafka/t/10", offset: 11 }]);
+      await store.publish(next);
+      expect([await own(), await own("kafka/t/0"), await own("kafka/t/10")]).toEqual([0, 0, 11]);
+    });
+
     test("lists keys in order, page by page", async () => {
       const view = await store.openView("s/v/1");
       const numbers = [5n, -3n, 0n, 9_007_199_254_740_993n, -9_223_372_036_854_775_808n, 256n, 255n];

@@ -43,9 +43,11 @@ export interface Mutation {
   merge(current: Uint8Array | undefined): Uint8Array | undefined;
 }
 
-/** How far the event log has been applied to a view: the last offset, inclusive. */
+/** How far a partition of a log has been applied to a view: the last offset, inclusive. */
 export interface AppliedOffset {
   readonly view: ViewHandle;
+  /** Names the log and its partition, such as "kafka/payments/3"; absent: the embedded event log. */
+  readonly partition?: string;
   readonly offset: number;
 }
 
@@ -60,8 +62,8 @@ export interface OnlineStore {
   get(batch: ReadBatch): undefined | Promise<void>;
   /** Applies changes and offsets as one. Mutations of one key apply in their order. */
   write(mutations: readonly Mutation[], offsets?: readonly AppliedOffset[]): Promise<void>;
-  /** The last offset applied; 0 where none was. */
-  appliedOffset(view: ViewHandle): Promise<number>;
+  /** The last offset applied of a partition, by default of the embedded event log; 0 where none was. */
+  appliedOffset(view: ViewHandle, partition?: string): Promise<number>;
   /** Keys in order (integers by value, texts by UTF-8 bytes), after a key. */
   listKeys(view: ViewHandle, after: EntityKey | undefined, limit: number): Promise<EntityKey[]>;
   /** Makes an empty generation that no reader sees. One that was left unpublished is replaced. */
