@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { processEnvironment } from "@weft/config";
-import { cacheDirectory } from "./cache.ts";
+import { cacheDirectory } from "@weft/local-servers";
 import { CommandFailure } from "./failure.ts";
 import { startProgress } from "./progress.ts";
 

@@ -1,39 +1,30 @@
 import { execFile } from "node:child_process";
-import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { processEnvironment } from "@weft/config";
-import { cacheDirectory } from "../cache.ts";
+import { goTool, hasGoTool } from "@weft/local-servers";
 import { CommandFailure } from "../failure.ts";
 import { startProgress } from "../progress.ts";
 import { type LoadResult, percentile } from "./result.ts";
 
 const execute = promisify(execFile);
 
-/** The ghz that every figure is measured with, a Go module version. */
-const ghzModule = "github.com/bojand/ghz/cmd/ghz@v0.120.0";
+/** The ghz that every figure is measured with. */
+export const ghz = { module: "github.com/bojand/ghz/cmd/ghz", version: "v0.120.0" } as const;
 
 /** Path of ghz; built into the cache on first use. */
 export async function ghzPath(): Promise<string> {
-  const bin = join(cacheDirectory(), "bin");
-  const path = join(bin, "ghz");
-  if (existsSync(path)) return path;
-  mkdirSync(bin, { recursive: true });
+  if (hasGoTool(ghz)) return goTool(ghz);
   const progress = startProgress("building ghz");
   try {
-    await execute("go", ["install", ghzModule], {
-      env: { ...processEnvironment(), GOBIN: bin },
-      timeout: 600_000,
-      maxBuffer: 16 * 1024 * 1024,
-    });
+    const path = await goTool(ghz);
+    progress.end();
+    return path;
   } catch (error) {
     progress.end("failed");
     throw new CommandFailure(
-      `ghz could not be built; it needs Go 1.22 or newer (go install ${ghzModule}): ${error instanceof Error ? error.message : error}`,
+      `ghz could not be built; it needs Go 1.22 or newer: ${error instanceof Error ? error.message : error}`,
     );
   }
-  progress.end();
-  return path;
 }
 
 /** One load on a server. */

@@ -4,8 +4,9 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { serviceNames } from "@weft/contracts";
+import { hasGoTool } from "@weft/local-servers";
 import { edgePort, firstPort } from "@weft/service";
-import { cacheDirectory } from "../cache.ts";
+import { ghz } from "../bench/ghz.ts";
 import { trainingDirectory } from "../training-environment.ts";
 
 const execute = promisify(execFile);
@@ -57,7 +58,7 @@ export async function doctor(options: { readonly json: boolean }): Promise<void>
   const node = Number(process.versions.node.split(".")[0]) >= 24;
   const ports = [...serviceNames.map((_, index) => firstPort + index), edgePort];
   const taken = (await Promise.all(ports.map(async (port) => ((await portFree(port)) ? [] : [port])))).flat();
-  const ghz = existsSync(join(cacheDirectory(), "bin", "ghz"));
+  const hasGhz = hasGoTool(ghz);
   const checks: Check[] = [
     {
       name: "node",
@@ -93,8 +94,8 @@ export async function doctor(options: { readonly json: boolean }): Promise<void>
     await tool("go", "go", ["version"], "builds ghz for weft bench, and grpcurl", "your system's Go, 1.22 or newer"),
     {
       name: "ghz",
-      found: ghz,
-      detail: ghz ? "built" : "not built yet",
+      found: hasGhz,
+      detail: hasGhz ? "built" : "not built yet",
       use: "weft bench",
       get: "weft bench builds it on first use, with Go",
       required: false,

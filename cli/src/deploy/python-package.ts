@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import { promisify } from "node:util";
-import { cacheDirectory } from "../cache.ts";
+import { cacheDirectory } from "@weft/local-servers";
 import { CommandFailure } from "../failure.ts";
 
 const execute = promisify(execFile);

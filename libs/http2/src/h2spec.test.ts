@@ -1,28 +1,16 @@
 import { execFile } from "node:child_process";
-import { existsSync, mkdirSync } from "node:fs";
-import { homedir } from "node:os";
-import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "@jest/globals";
+import { goTool } from "@weft/local-servers";
 import { listenEcho } from "./testing/echo-server.ts";
 
 const execute = promisify(execFile);
 
-/** Path of h2spec: a conformance suite that this project did not write. Built once into the cache. */
-async function h2specPath(): Promise<string> {
-  const bin = join(process.env.WEFT_CACHE ?? join(homedir(), ".cache", "weft"), "bin");
-  const path = join(bin, "h2spec");
-  if (existsSync(path)) return path;
-  mkdirSync(bin, { recursive: true });
-  await execute("go", ["install", "github.com/summerwind/h2spec/cmd/h2spec@latest"], {
-    env: { ...process.env, GOBIN: bin },
-    timeout: 280_000,
-  });
-  return path;
-}
+/** A conformance suite that this project did not write. */
+const h2spec = { module: "github.com/summerwind/h2spec/cmd/h2spec", version: "v2.2.1+incompatible" };
 
 test("h2spec: every test of generic, http2 and hpack passes", async () => {
-  const path = await h2specPath();
+  const path = await goTool(h2spec);
   const server = await listenEcho({ concurrentStreamsMax: 100 });
   let report = "";
   try {

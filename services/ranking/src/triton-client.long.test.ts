@@ -1,10 +1,8 @@
 import { execFile } from "node:child_process";
-import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "@jest/globals";
-import { processEnvironment } from "@weft/config";
+import { pythonEnvironment } from "@weft/local-servers";
 import { FakeRegistry, startOnFreePorts } from "@weft/testkit";
 import { ranking } from "./index.ts";
 import { weightedSumModel } from "./testing/onnx-model.ts";
@@ -12,26 +10,10 @@ import { weightedSumModel } from "./testing/onnx-model.ts";
 const run = promisify(execFile);
 const version = "2.73.0";
 
-/** A Python that has Triton's client, installed once into WEFT_CACHE or the user's cache folder. */
-async function pythonWithClient(): Promise<string> {
-  const caches = processEnvironment().WEFT_CACHE ?? join(homedir(), ".cache", "weft");
-  const folder = join(caches, `tritonclient-${version}`);
-  if (!existsSync(folder)) {
-    mkdirSync(caches, { recursive: true });
-    const building = `${folder}-${process.pid}`;
-    try {
-      await run("python3", ["-m", "venv", building]);
-      await run(join(building, "bin/python"), ["-m", "pip", "install", "-q", `tritonclient[grpc]==${version}`]);
-      renameSync(building, folder);
-    } finally {
-      rmSync(building, { recursive: true, force: true });
-    }
-  }
-  return join(folder, "bin/python");
-}
+const triton = { name: `tritonclient-${version}`, requirements: [`tritonclient[grpc]==${version}`] };
 
 test("Triton's own client works unchanged", async () => {
-  const python = await pythonWithClient();
+  const python = await pythonEnvironment(triton.name, triton.requirements);
   const fake = new FakeRegistry();
   const running = await startOnFreePorts([fake.definition, ranking]);
   try {

@@ -1,9 +1,7 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { existsSync, mkdirSync } from "node:fs";
-import { connect, createServer } from "node:net";
-import { homedir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { freePort, goTool, isListening } from "@weft/local-servers";
 
 export const execute = promisify(execFile);
 
@@ -11,17 +9,8 @@ export const execute = promisify(execFile);
 const version = "v1.76.0";
 
 /** Path of an interop program of grpc-go, which this project did not write; built once into the cache. */
-export async function interopPath(role: "client" | "server"): Promise<string> {
-  const bin = join(process.env.WEFT_CACHE ?? join(homedir(), ".cache", "weft"), "bin", `grpc-interop-${version}`);
-  const path = join(bin, role);
-  if (existsSync(path)) return path;
-  mkdirSync(bin, { recursive: true });
-  await execute("go", ["install", `google.golang.org/grpc/interop/${role}@${version}`], {
-    env: { ...process.env, GOBIN: bin },
-    timeout: 600_000,
-    maxBuffer: 16 * 1024 * 1024,
-  });
-  return path;
+export function interopPath(role: "client" | "server"): Promise<string> {
+  return goTool({ module: `google.golang.org/grpc/interop/${role}`, version });
 }
 
 /** A key and a certificate for 127.0.0.1 and localhost, in a folder. */
@@ -54,26 +43,10 @@ export async function startInteropServer(args: readonly string[]): Promise<{ por
   };
 }
 
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
-    });
-  });
-}
-
 async function reachable(port: number, child: ChildProcess): Promise<void> {
   for (let tries = 0; tries < 200; tries++) {
     if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}`);
-    const open = await new Promise<boolean>((resolve) => {
-      const socket = connect({ port, host: "127.0.0.1" });
-      socket.once("connect", () => resolve(true));
-      socket.once("error", () => resolve(false));
-      socket.once("connect", () => socket.destroy());
-    });
-    if (open) return;
+    if (await isListening(port)) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   throw new Error("the server does not listen");
