@@ -372,6 +372,7 @@ function readEvents(
   return {
     scenario: release.scenario.name,
     source: source.name,
+    receivedUs,
     requestId: request.requestId === "" ? contentId(eventTimes, createdTimes, values) : request.requestId,
     fields: fields.map(({ name }) => name),
     rows: events,

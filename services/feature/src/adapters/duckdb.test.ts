@@ -40,14 +40,14 @@ function source(file: string, more: Partial<Source> = {}): Source {
   return defineSource({ name: "visits", file, eventTime: "t", fields, ...more });
 }
 
-async function open(pushed?: PushedRows, signal?: AbortSignal): Promise<OfflineWorkspace> {
+async function open(pushed?: PushedRows, signal?: AbortSignal, arrivals = false): Promise<OfflineWorkspace> {
   const store = createDuckDbStore({
     directory: root,
     temporaryDirectory: join(root, "tmp"),
     memoryBytesMax: 256 << 20,
     threads: 2,
   });
-  const workspace = await store.open({ scenario: "shop", pushed, signal });
+  const workspace = await store.open({ scenario: "shop", pushed, arrivals, signal });
   opened.push(workspace);
   return workspace;
 }
@@ -143,14 +143,21 @@ describe("DuckDB offline store", () => {
     const from = await csv("pushed.csv", header, full);
     const pushed: PushedRows = async function* ({ name }) {
       expect(name).toBe("visits");
-      yield [{ eventTimeUs: 0, createdTimeUs: 7, values: decoded }];
-      yield [{ eventTimeUs: 3, createdTimeUs: 3, values: absent }];
+      yield { rows: [{ eventTimeUs: 0, createdTimeUs: 7, values: decoded }], receivedUs: 8 };
+      yield { rows: [{ eventTimeUs: 3, createdTimeUs: 3, values: absent }], receivedUs: 9 };
     };
     expect(await rows(await open(pushed), from)).toEqual([
       [0, 7, ...decoded],
       [1, 1, ...decoded],
       [3, 3, ...absent],
     ]);
+    const workspace = await open(pushed, undefined, true);
+    const { table } = await workspace.load(from);
+    const arrivals: Value[] = [];
+    const sql = `SELECT received_us FROM ${table} ORDER BY event_us`;
+    for await (const { columns } of workspace.query(sql, [{ name: "received_us", type: "count" }]))
+      arrivals.push(...(columns[0] ?? []));
+    expect(arrivals).toEqual([8, 0, 9]);
   });
 
   test.each<[string, string[], string, string]>([

@@ -9,10 +9,11 @@ import {
   type LoadedSource,
   type OfflineStore,
   type OfflineWorkspace,
+  type PushedPart,
   type PushedRows,
   type TableWriter,
 } from "../domain/offline-store.ts";
-import { type SourceRow, sourceFields } from "../domain/view-state.ts";
+import { sourceFields } from "../domain/view-state.ts";
 import { offlineErrors } from "../offline-errors.ts";
 import { decodeColumn, duckDbColumn, encodeColumn } from "./duckdb-columns.ts";
 import { literal, rowFault, sourceFile, sourceQuery } from "./duckdb-source.ts";
@@ -35,7 +36,7 @@ let workspaces = 0;
 export function createDuckDbStore(options: DuckDbOptions): OfflineStore {
   let cleared: Promise<unknown> | undefined;
   return {
-    async open({ scenario, pushed, signal }) {
+    async open({ scenario, pushed, arrivals, signal }) {
       // What a killed process left.
       cleared ??= rm(options.temporaryDirectory, { recursive: true, force: true });
       await cleared;
@@ -51,17 +52,23 @@ export function createDuckDbStore(options: DuckDbOptions): OfflineStore {
         preserve_insertion_order: "true",
         lock_configuration: "true",
       });
-      return openWorkspace(instance, join(options.directory, scenario), temporaryDirectory, pushed, signal);
+      const directory = join(options.directory, scenario);
+      return openWorkspace(instance, { directory, temporaryDirectory, pushed, arrivals: arrivals ?? false, signal });
     },
   };
 }
 
+interface WorkspaceOptions {
+  readonly directory: string;
+  readonly temporaryDirectory: string;
+  readonly pushed: PushedRows | undefined;
+  readonly arrivals: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
 async function openWorkspace(
   instance: DuckDBInstance,
-  directory: string,
-  temporaryDirectory: string,
-  pushed: PushedRows | undefined,
-  signal: AbortSignal | undefined,
+  { directory, temporaryDirectory, pushed, arrivals, signal }: WorkspaceOptions,
 ): Promise<OfflineWorkspace> {
   const connection = await instance.connect();
   const loaded = new Map<string, Promise<LoadedSource>>();
@@ -128,7 +135,8 @@ async function openWorkspace(
     const path = await sourceFile(directory, source);
     const select = await sourceQuery(connection, source, path);
     const table = `source_${tables++}`;
-    const sql = `CREATE TABLE ${table} AS ${select}`;
+    const received = arrivals ? ", CAST(0 AS BIGINT) AS received_us" : "";
+    const sql = `CREATE TABLE ${table} AS SELECT *${received} FROM (${select}) rows_of_file`;
     await interruptible(connection, signal, () => connection.run(sql)).catch((cause: unknown) => {
       throw signal?.aborted === true || noSpace(cause)
         ? statementFault(select, cause, signal)
@@ -140,19 +148,21 @@ async function openWorkspace(
     return { table, rowCount: count };
   }
 
-  async function append(source: Source, table: string, parts: AsyncIterable<readonly SourceRow[]>): Promise<void> {
+  async function append(source: Source, table: string, parts: AsyncIterable<PushedPart>): Promise<void> {
     const fields = sourceFields(source);
     const writer = await openWriter(table, [
       { name: "event_us", type: "count" },
       { name: "created_us", type: "count" },
       ...fields.map(({ name, type }) => ({ name: fieldColumn(source, name), type })),
+      ...(arrivals ? [{ name: "received_us", type: "count" } as const] : []),
     ]);
     try {
-      for await (const rows of parts) {
+      for await (const { rows, receivedUs } of parts) {
         writer.write(rows.length, [
           rows.map((row) => row.eventTimeUs),
           rows.map((row) => row.createdTimeUs),
           ...fields.map((_, index) => rows.map((row) => row.values[index] ?? null)),
+          ...(arrivals ? [rows.map(() => receivedUs)] : []),
         ]);
       }
     } finally {

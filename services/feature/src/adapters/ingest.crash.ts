@@ -35,7 +35,14 @@ async function main(path: string): Promise<void> {
   const { log, ingest } = await openIngest(path);
   const push = async (n: number) => {
     const row = { eventTimeUs: 1_700_000_000_000_000 + n, createdTimeUs: 0, values: [1n] };
-    await ingest.push({ scenario: "s", source: "events", requestId: `${n}`, fields: ["card"], rows: [row] });
+    await ingest.push({
+      scenario: "s",
+      source: "events",
+      requestId: `${n}`,
+      receivedUs: n,
+      fields: ["card"],
+      rows: [row],
+    });
     process.stdout.write(`${n}\n`);
   };
   for (let n = (await log.endOffset()) + 1; ; n += 3) await Promise.all([push(n), push(n + 1), push(n + 2)]);

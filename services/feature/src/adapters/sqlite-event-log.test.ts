@@ -12,6 +12,7 @@ const push = (requestId: string, source = "a", size = 1): PushedEvents => ({
   scenario: "s",
   source,
   requestId,
+  receivedUs: 1_700_000_000_223_456,
   fields: ["key", "text", "list", "bytes"],
   rows: Array.from({ length: size }, (_, index) => ({
     eventTimeUs: 1_700_000_000_123_456 + index,

@@ -19,6 +19,8 @@ const sqliteFull = 13;
 /** What a record holds, in V8's serialization, which newer versions of V8 can read. */
 interface Payload {
   readonly fields: readonly string[];
+  /** Absent in records of earlier versions. */
+  readonly receivedUs?: number;
   readonly eventTimesUs: Float64Array;
   readonly createdTimesUs: Float64Array;
   readonly values: readonly (readonly Value[])[];
@@ -85,6 +87,7 @@ export class SqliteEventLog implements EventLog {
         source,
         requestId: String(record.request_id),
         offset: Number(record.offset),
+        receivedUs: payload.receivedUs ?? 0,
         fields: payload.fields,
         rows: payload.values.map(
           (values, index): SourceRow => ({
@@ -105,9 +108,10 @@ export class SqliteEventLog implements EventLog {
     this.#database.close();
   }
 
-  #append({ scenario, source, requestId, fields, rows }: PushedEvents): Appended {
+  #append({ scenario, source, requestId, receivedUs, fields, rows }: PushedEvents): Appended {
     const payload: Payload = {
       fields,
+      receivedUs,
       eventTimesUs: Float64Array.from(rows, (row) => row.eventTimeUs),
       createdTimesUs: Float64Array.from(rows, (row) => row.createdTimeUs),
       values: rows.map((row) => row.values),

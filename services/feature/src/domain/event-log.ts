@@ -6,6 +6,8 @@ export interface PushedEvents {
   readonly source: string;
   /** Makes a repeat harmless: the same scenario, source and id are appended once. */
   readonly requestId: string;
+  /** When they came in, microseconds since 1970; 0 where that is not known. */
+  readonly receivedUs: number;
   /** Names of the fields, in the order of the rows' values. */
   readonly fields: readonly string[];
   readonly rows: readonly SourceRow[];

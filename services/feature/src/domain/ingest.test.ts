@@ -42,6 +42,7 @@ function push(requestId: string, ...rows: [bigint | null, number][]): PushedEven
     scenario: "s",
     source: "payments",
     requestId,
+    receivedUs: now,
     fields: ["card", "amount"],
     rows: rows.map(([key, amount]) => ({ eventTimeUs: now - 60_000_000, createdTimeUs: now, values: [key, amount] })),
   };
@@ -191,7 +192,7 @@ describe("ingestion", () => {
     await ingest.push(push("2", [1n, 2]));
     const state = activity.emptyState();
     let rows = 0;
-    for await (const part of job.pushed(source))
+    for await (const { rows: part } of job.pushed(source))
       for (const row of part) {
         state.apply(row);
         rows++;

@@ -2,7 +2,7 @@ import type { Source } from "@weft/scenario";
 import { errors } from "../errors.ts";
 import type { EntityKey } from "./entity-key.ts";
 import type { EventLog, LoggedEvents, PushedEvents } from "./event-log.ts";
-import type { PushedRows } from "./offline-store.ts";
+import type { PushedPart, PushedRows } from "./offline-store.ts";
 import type { Mutation, OnlineStore, ViewHandle } from "./online-store.ts";
 import { type CompiledView, type SourceRow, sourceFields } from "./view-state.ts";
 
@@ -282,7 +282,7 @@ export class Ingest {
     return isChanged ? state.encode() : undefined;
   }
 
-  async *#pushedRows(scenario: string, source: Source, until: number): AsyncGenerator<readonly SourceRow[]> {
+  async *#pushedRows(scenario: string, source: Source, until: number): AsyncGenerator<PushedPart> {
     const order = sourceFields(source).map(({ name }) => name);
     let offset = 0;
     while (true) {
@@ -291,7 +291,7 @@ export class Ingest {
       const last = own.at(-1);
       if (last === undefined) return;
       offset = last.offset;
-      for (const event of own) yield rowsIn(order, event);
+      for (const event of own) yield { rows: rowsIn(order, event), receivedUs: event.receivedUs };
     }
   }
 

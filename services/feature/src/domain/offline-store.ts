@@ -1,8 +1,15 @@
 import type { Source, Value, ValueType } from "@weft/scenario";
 import { type SourceRow, sourceFields } from "./view-state.ts";
 
-/** Rows that were pushed online under a source's name, in any order and in parts of any size; each push once. */
-export type PushedRows = (source: Source) => AsyncIterable<readonly SourceRow[]>;
+/** Rows that were pushed online together. */
+export interface PushedPart {
+  readonly rows: readonly SourceRow[];
+  /** When they came in, microseconds since 1970; 0 where that is not known. */
+  readonly receivedUs: number;
+}
+
+/** What was pushed online under a source's name, in any order; each push once. */
+export type PushedRows = (source: Source) => AsyncIterable<PushedPart>;
 
 /**
  * Type of a column inside a workspace. `count` is a whole number below 2^53 in a `number`, used for times in
@@ -24,7 +31,10 @@ export interface ColumnBatch {
 
 /** A source's rows as a table of a workspace. */
 export interface LoadedSource {
-  /** Table with `event_us`, `created_us` (both BIGINT, never null) and a column a field, named by `fieldColumn`. */
+  /**
+   * Table with `event_us`, `created_us` (both BIGINT, never null) and a column a field, named by `fieldColumn`; with
+   * `received_us` (BIGINT: when a pushed row came in; 0 for a row of the file) in a workspace with arrivals.
+   */
   readonly table: string;
   readonly rowCount: number;
 }
@@ -60,10 +70,11 @@ export interface OfflineWorkspace {
 
 /** The offline store: a folder (or bucket) of source files a scenario. */
 export interface OfflineStore {
-  /** Opens a workspace over a scenario's sources. `pushed` adds what was pushed online. */
+  /** Opens a workspace over a scenario's sources. `pushed` adds what was pushed online, `arrivals` when it came in. */
   open(options: {
     readonly scenario: string;
     readonly pushed?: PushedRows | undefined;
+    readonly arrivals?: boolean;
     readonly signal?: AbortSignal | undefined;
   }): Promise<OfflineWorkspace>;
 }

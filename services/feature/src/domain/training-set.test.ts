@@ -220,7 +220,7 @@ describe("training set", () => {
     expect(third.result.contentHash).not.toBe(first.result.contentHash);
     const pushed = await build({
       pushed: async function* ({ name }) {
-        if (name === "purchases") yield history.purchases.slice(half).map(sourceRow);
+        if (name === "purchases") yield { rows: history.purchases.slice(half).map(sourceRow), receivedUs: 0 };
       },
     });
     expect(pushed.result.contentHash).toBe(first.result.contentHash);
