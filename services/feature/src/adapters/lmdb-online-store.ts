@@ -30,8 +30,16 @@ interface Table extends ViewHandle {
   epoch: number;
 }
 
+/** Generations of a view by number; absent where there is none. */
 interface Pointer {
+  /** What readers see. */
   readonly generation: number;
+  /** What they saw before. */
+  readonly previous?: number;
+  /** Made and not published. */
+  readonly next?: number;
+  /** The greatest number given. */
+  readonly last?: number;
 }
 
 const databasesMax = 4_096;
@@ -67,8 +75,7 @@ export class LmdbOnlineStore implements OnlineStore {
   async openView(id: string): Promise<ViewHandle> {
     const known = this.#views.get(id);
     if (known !== undefined) return known;
-    const generation = (this.#meta.get(pointerKey(id)) as Pointer | undefined)?.generation ?? 1;
-    const table = this.#table(id, generation);
+    const table = this.#table(id, this.#pointer(id).generation);
     this.#views.set(id, table);
     return table;
   }
@@ -125,32 +132,68 @@ export class LmdbOnlineStore implements OnlineStore {
   }
 
   async createGeneration(view: ViewHandle): Promise<ViewHandle> {
-    const next = this.#table(view.id, view.generation + 1);
+    const pointer = this.#pointer(view.id);
+    const generation = Math.max(pointer.generation, pointer.last ?? 0) + 1;
+    if (pointer.next !== undefined) await this.#drop(this.#table(view.id, pointer.next));
+    const next = this.#table(view.id, generation);
+    // An older version of this store may have left something under the number.
     await next.database.clearAsync();
     await this.#removeOffsets(next);
+    await this.#meta.put(pointerKey(view.id), { ...pointer, next: generation, last: generation } satisfies Pointer);
     return next;
   }
 
-  async publish(generation: ViewHandle): Promise<void> {
-    const next = generation as Table;
-    await this.#meta.put(pointerKey(next.id), { generation: next.generation } satisfies Pointer);
-    const table = (await this.openView(next.id)) as Table;
-    if (table !== next) {
+  async dropGeneration(generation: ViewHandle): Promise<void> {
+    const { next, ...pointer } = this.#pointer(generation.id);
+    if (next !== generation.generation) return;
+    await this.#meta.put(pointerKey(generation.id), pointer);
+    await this.#drop(generation as Table);
+  }
+
+  async previousGeneration(view: ViewHandle): Promise<ViewHandle | undefined> {
+    const { previous } = this.#pointer(view.id);
+    return previous === undefined ? undefined : this.#table(view.id, previous);
+  }
+
+  async publish(generations: readonly ViewHandle[]): Promise<void> {
+    const dropped: { id: string; generation: number }[] = [];
+    await this.#root.transaction(() => {
+      dropped.length = 0;
+      for (const { id, generation } of generations) {
+        const { next, previous, ...pointer } = this.#pointer(id);
+        if (previous !== undefined && previous !== generation) dropped.push({ id, generation: previous });
+        const others = next === undefined || next === generation ? {} : { next };
+        const changed = { ...pointer, ...others, generation, previous: pointer.generation };
+        this.#meta.put(pointerKey(id), changed satisfies Pointer);
+      }
+    });
+    // In one turn, so that no read falls between two views.
+    for (const generation of generations) {
+      const next = generation as Table;
+      const table = this.#views.get(next.id);
+      if (table === undefined || table === next) continue;
       table.generation = next.generation;
       table.database = next.database;
       table.young = new Map();
       table.old = new Map();
     }
-    const oldest = next.generation - 2;
-    if (oldest < 1) return;
-    const dropped = this.#table(next.id, oldest);
-    await dropped.database.clearAsync();
-    await this.#removeOffsets(dropped);
+    for (const { id, generation } of dropped) await this.#drop(this.#table(id, generation));
   }
 
   async close(): Promise<void> {
     await this.#root.flushed;
     await this.#root.close();
+  }
+
+  #pointer(id: string): Pointer {
+    return (this.#meta.get(pointerKey(id)) as Pointer | undefined) ?? { generation: 1 };
+  }
+
+  async #drop(table: Table): Promise<void> {
+    // Emptied off this thread first: dropping what is large would hold it up.
+    await table.database.clearAsync();
+    await table.database.drop();
+    await this.#removeOffsets(table);
   }
 
   #table(id: string, generation: number): Table {

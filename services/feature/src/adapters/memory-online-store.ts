@@ -13,6 +13,9 @@ interface Table extends ViewHandle {
   values: Map<EntityKey, StoredValue>;
   /** Last offset applied, by partition. */
   applied: Map<string, number>;
+  previous: Table | undefined;
+  /** The greatest number given. */
+  last: number;
 }
 
 /** An online store in this process's memory; durable as long as the process. */
@@ -22,7 +25,7 @@ export class MemoryOnlineStore implements OnlineStore {
   async openView(id: string): Promise<ViewHandle> {
     let table = this.#views.get(id);
     if (table === undefined) {
-      table = { id, generation: 1, values: new Map(), applied: new Map() };
+      table = { id, generation: 1, values: new Map(), applied: new Map(), previous: undefined, last: 1 };
       this.#views.set(id, table);
     }
     return table;
@@ -67,15 +70,29 @@ export class MemoryOnlineStore implements OnlineStore {
   }
 
   async createGeneration(view: ViewHandle): Promise<ViewHandle> {
-    return { id: view.id, generation: view.generation + 1, values: new Map(), applied: new Map() } as Table;
+    const generation = ++(view as Table).last;
+    const { id } = view;
+    return { id, generation, values: new Map(), applied: new Map(), previous: undefined, last: 0 } as Table;
   }
 
-  async publish(generation: ViewHandle): Promise<void> {
-    const next = generation as Table;
-    const table = (await this.openView(next.id)) as Table;
-    table.generation = next.generation;
-    table.values = next.values;
-    table.applied = next.applied;
+  async dropGeneration(generation: ViewHandle): Promise<void> {
+    (generation as Table).values = new Map();
+  }
+
+  async previousGeneration(view: ViewHandle): Promise<ViewHandle | undefined> {
+    return (view as Table).previous;
+  }
+
+  async publish(generations: readonly ViewHandle[]): Promise<void> {
+    for (const generation of generations) {
+      const next = generation as Table;
+      const table = this.#views.get(next.id);
+      if (table === undefined || table === next) continue;
+      table.previous = { ...table, previous: undefined };
+      table.generation = next.generation;
+      table.values = next.values;
+      table.applied = next.applied;
+    }
   }
 
   async close(): Promise<void> {

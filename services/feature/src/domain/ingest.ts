@@ -150,9 +150,9 @@ export class Ingest {
           for (const { view, next } of begun) {
             await this.#store.write([], [{ view: next, offset: until }]);
             await this.#catchUp(view, next);
-            await this.#store.publish(next);
-            this.#behind.delete(view.handle.id);
           }
+          await this.#store.publish(begun.map(({ next }) => next));
+          for (const { view } of begun) this.#behind.delete(view.handle.id);
         }),
     };
   }

@@ -121,7 +121,7 @@ export function onlineStoreContract(
       const next = await store.createGeneration(view);
       expect(await store.appliedOffset(next, "kafka/t/0")).toBe(0);
       await store.write([], [{ view: next, partition: "kafka/t/10", offset: 11 }]);
-      await store.publish(next);
+      await store.publish([next]);
       expect([await own(), await own("kafka/t/0"), await own("kafka/t/10")]).toEqual([0, 0, 11]);
     });
 
@@ -151,7 +151,7 @@ export function onlineStoreContract(
       await store.write([{ view: next, key: "b", merge: () => bytes(2) }], [{ view: next, offset: 9 }]);
       expect(await read([view, "a"], [view, "b"], [next, "b"])).toEqual([[1], undefined, [2]]);
       expect(await store.appliedOffset(view)).toBe(0);
-      await store.publish(next);
+      await store.publish([next]);
       expect(view.generation).toBe(2);
       expect(await read([view, "a"], [view, "b"])).toEqual([undefined, [2]]);
       expect(await store.appliedOffset(view)).toBe(9);
@@ -159,9 +159,9 @@ export function onlineStoreContract(
       await put(view, "c", bytes(3));
       const third = await store.createGeneration(view);
       await put(third, "d", bytes(4));
-      await store.publish(third);
+      await store.publish([third]);
       const fourth = await store.createGeneration(view);
-      await store.publish(fourth);
+      await store.publish([fourth]);
       expect([view.generation, await read([view, "d"])]).toEqual([4, [undefined]]);
     });
 
@@ -171,6 +171,68 @@ export function onlineStoreContract(
       const again = await store.createGeneration(view);
       expect(await read([again, "half"])).toEqual([undefined]);
       expect(await store.appliedOffset(again)).toBe(0);
+    });
+
+    test("the generation before stays, with its offset, and can be published again", async () => {
+      const view = await store.openView("s/v/1");
+      expect(await store.previousGeneration(view)).toBeUndefined();
+      await store.write([{ view, key: "a", merge: () => bytes(1) }], [{ view, offset: 4 }]);
+      const next = await store.createGeneration(view);
+      await store.write([{ view: next, key: "a", merge: () => bytes(2) }], [{ view: next, offset: 6 }]);
+      await store.publish([next]);
+      const before = await store.previousGeneration(view);
+      if (before === undefined) throw new Error("there is no generation before");
+      expect(before.generation).toBe(1);
+      expect([await read([before, "a"]), await store.appliedOffset(before)]).toEqual([[[1]], 4]);
+      await store.write([{ view: before, key: "b", merge: () => bytes(3) }], [{ view: before, offset: 7 }]);
+      await store.publish([before]);
+      expect(view.generation).toBe(1);
+      expect([await read([view, "a"], [view, "b"]), await store.appliedOffset(view)]).toEqual([[[1], [3]], 7]);
+      const after = await store.previousGeneration(view);
+      expect(after?.generation).toBe(2);
+      // What was published and taken back keeps its number to itself.
+      const third = await store.createGeneration(view);
+      expect(third.generation).toBe(3);
+      await put(third, "a", bytes(9));
+      await store.publish([third]);
+      expect([(await store.previousGeneration(view))?.generation, await read([view, "a"])]).toEqual([1, [[9]]]);
+    });
+
+    test("generations of several views become visible at once", async () => {
+      const views = [await store.openView("s/v/1"), await store.openView("s/w/1"), await store.openView("s/x/1")];
+      const written = async (view: ViewHandle, value: number) => {
+        const next = await store.createGeneration(view);
+        await put(next, "a", bytes(value));
+        return next;
+      };
+      await store.publish(await Promise.all(views.map((view) => written(view, 1))));
+      let isDone = false;
+      const seen = new Set<string>();
+      const reader = async () => {
+        while (!isDone) {
+          seen.add(JSON.stringify(await read(...views.map((view): [ViewHandle, EntityKey] => [view, "a"]))));
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+      };
+      const reading = reader();
+      for (let value = 2; value < 6; value++)
+        await store.publish(await Promise.all(views.map((view) => written(view, value))));
+      isDone = true;
+      await reading;
+      for (const answer of seen)
+        expect(["[[1],[1],[1]]", "[[2],[2],[2]]", "[[3],[3],[3]]", "[[4],[4],[4]]", "[[5],[5],[5]]"]).toContain(answer);
+      expect(await read([views[0] as ViewHandle, "a"])).toEqual([[5]]);
+    });
+
+    test("a generation that was dropped leaves nothing, and readers alone", async () => {
+      const view = await store.openView("s/v/1");
+      await put(view, "a", bytes(1));
+      const next = await store.createGeneration(view);
+      await put(next, "a", bytes(2));
+      await store.dropGeneration(next);
+      expect([view.generation, await read([view, "a"])]).toEqual([1, [[1]]]);
+      expect(await store.previousGeneration(view)).toBeUndefined();
+      expect(await read([await store.createGeneration(view), "a"])).toEqual([undefined]);
     });
 
     test("what a reader decoded is dropped when the value changes", async () => {
@@ -214,12 +276,16 @@ export function onlineStoreContract(
         await put(view, "old", bytes(1));
         const next = await store.createGeneration(view);
         await store.write([{ view: next, key: "new", merge: () => bytes(2) }], [{ view: next, offset: 5 }]);
-        await store.publish(next);
+        await store.publish([next]);
+        await put(await store.createGeneration(view), "half", bytes(7));
         store = await reopen(store);
         const again = await store.openView("s/v/1");
         expect(again.generation).toBe(2);
         expect(await read([again, "old"], [again, "new"])).toEqual([undefined, [2]]);
         expect(await store.appliedOffset(again)).toBe(5);
+        const before = await store.previousGeneration(again);
+        expect([before?.generation, before && (await read([before, "old"]))]).toEqual([1, [[1]]]);
+        expect(await read([await store.createGeneration(again), "half"])).toEqual([undefined]);
       });
   });
 }

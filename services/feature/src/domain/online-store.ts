@@ -66,9 +66,16 @@ export interface OnlineStore {
   appliedOffset(view: ViewHandle, partition?: string): Promise<number>;
   /** Keys in order (integers by value, texts by UTF-8 bytes), after a key. */
   listKeys(view: ViewHandle, after: EntityKey | undefined, limit: number): Promise<EntityKey[]>;
-  /** Makes an empty generation that no reader sees. One that was left unpublished is replaced. */
+  /** Makes an empty generation that no reader sees, under a number above all before. One that was left unpublished goes. */
   createGeneration(view: ViewHandle): Promise<ViewHandle>;
-  /** Points readers of the view at a generation, at once; the one before stays, older ones go. */
-  publish(generation: ViewHandle): Promise<void>;
+  /** Drops a generation that was not published. */
+  dropGeneration(generation: ViewHandle): Promise<void>;
+  /** What readers saw before the last `publish`, with its states and offsets; undefined where there is none. */
+  previousGeneration(view: ViewHandle): Promise<ViewHandle | undefined>;
+  /**
+   * Points readers at generations, each of another view, all at once or, where it fails, none. What they saw before
+   * stays as the previous generation; older ones go.
+   */
+  publish(generations: readonly ViewHandle[]): Promise<void>;
   close(): Promise<void>;
 }
