@@ -19,6 +19,7 @@ const toy = defineService({
     own({ close: () => void order.push("second") });
     rpc.serve(monitoring.MonitoringService, {
       logPredictions: () => ({ acceptedCount: settings.answer }),
+      listPredictions: () => ({}),
       logLabels: () => {
         readiness.set("warm", true);
         return {};
@@ -147,6 +148,7 @@ describe("startServices", () => {
             await leave.promise;
             return { acceptedCount: 1 };
           },
+          listPredictions: () => ({}),
           logLabels: () => ({}),
           getDrift: () => ({}),
         });

@@ -123,6 +123,7 @@ function createPeers() {
         logged.push(...predictions);
         return { acceptedCount: predictions.length };
       },
+      listPredictions: unused,
       logLabels: unused,
       getDrift: unused,
     },
@@ -275,6 +276,8 @@ describe("Score", () => {
       Float32Array.of(0, 1, 2, 3),
     );
     expect([...(logged[0]?.statuses ?? [])]).toEqual([1, 1, 1, 1]);
+    expect(Object.keys(logged[0]?.request ?? {})).toContain("amount");
+    expect(Number(logged[0]?.readTimeUs)).toBeGreaterThan(1_600_000_000_000_000);
   });
 
   test("makes a request id where the caller brings none", async () => {

@@ -39,7 +39,7 @@ export interface GatewayOptions {
     readonly streamConcurrencyMax: number;
     readonly eventTimeAheadMaxMs: number;
   };
-  readonly clock: { nowMs(): number };
+  readonly clock: { nowMs(): number; nowUs(): bigint };
   /** Milliseconds on a clock that never goes back. */
   readonly stopwatchMs: () => number;
   readonly metrics: GatewayMetrics;
@@ -131,8 +131,9 @@ class GatewayService {
   }
 
   async #score(request: gateway.ScoreRequest, context: CallContext, requestId: string, method: Method) {
-    const { stopwatchMs, clients, log } = this.#options;
+    const { stopwatchMs, clock, clients, log } = this.#options;
     const startMs = stopwatchMs();
+    const readTimeUs = clock.nowUs();
     const served = this.#resolve(request.scenario, context);
     if (served.kind !== "score")
       throw errors.WRONG_PIPELINE({ scenario: request.scenario, method, answers: "Recommend" });
@@ -143,7 +144,8 @@ class GatewayService {
     const peers = new RpcPeers(clients, { parent: context, release: releaseId, requestId });
     const answer = await plan.run(input, peers, startMs, method === "Score" ? totalMs : Math.min(totalMs, deadlineMs));
 
-    const facts = { requestId, scenario: served.scenario, releaseId, tenant: context.tenant, arm: context.arm };
+    const { tenant, arm } = context;
+    const facts = { requestId, scenario: served.scenario, releaseId, tenant, arm, readTimeUs };
     const record = scoreRecord(plan, input, answer, facts);
     if (served.shadows === undefined || answer.matrix === undefined) log(record);
     else served.shadows.submit({ input, matrix: answer.matrix, record });
@@ -168,8 +170,9 @@ class GatewayService {
   }
 
   async #recommend(request: gateway.RecommendRequest, context: CallContext, requestId: string) {
-    const { stopwatchMs, clients, log } = this.#options;
+    const { stopwatchMs, clock, clients, log } = this.#options;
     const startMs = stopwatchMs();
+    const readTimeUs = clock.nowUs();
     const served = this.#resolve(request.scenario, context);
     if (served.kind !== "recommend")
       throw errors.WRONG_PIPELINE({ scenario: request.scenario, method: "Recommend", answers: "Score" });
@@ -180,7 +183,8 @@ class GatewayService {
     const peers = new RpcPeers(clients, { parent: context, release: releaseId, requestId });
     const answer = await plan.run(input, peers, startMs, totalMs);
 
-    const facts = { requestId, scenario: served.scenario, releaseId, tenant: context.tenant, arm: context.arm };
+    const { tenant, arm } = context;
+    const facts = { requestId, scenario: served.scenario, releaseId, tenant, arm, readTimeUs };
     for (const record of recommendRecords(plan, input, answer, facts)) log(record);
     const fromModel = answer.matrix !== undefined || answer.degradations.length === 0;
     this.#count(series, served.scenario, answer.degradations, fromModel, stopwatchMs() - startMs);

@@ -10,6 +10,10 @@ export const errors = createErrors("weft.monitoring", {
     code: Code.InvalidArgument,
     message: (m: { count: number; max: number }) => `${m.count} in one request; at most ${m.max}`,
   },
+  PAGE_TOKEN_INVALID: {
+    code: Code.InvalidArgument,
+    message: () => "the page token is not one that this service gave",
+  },
   WINDOW_TOO_LONG: {
     code: Code.InvalidArgument,
     message: (m: { maxHours: number }) => `the window is longer than the ${m.maxHours} hours that are kept`,

@@ -17,6 +17,9 @@ test("runs alone: takes predictions over gRPC while the registry is away, and sa
       prediction(`r${i}`, { eventTimeUs: BigInt(startUs + i), features: floatBytes([i, Number.NaN]) }),
     );
     expect((await client.logPredictions({ predictions }, { timeoutMs: 10_000 })).acceptedCount).toBe(100);
+    const listed = await client.listPredictions({ scenario: "fraud", pageSize: 2 }, { timeoutMs: 10_000 });
+    expect(listed.predictions.map(({ requestId }) => requestId)).toEqual(["r99", "r98"]);
+    expect(listed.nextPageToken).not.toBe("");
     const labels = [{ requestId: "r1", value: 1 }];
     const labelled = await client.logLabels({ scenario: "fraud", labels }, { timeoutMs: 10_000 });
     expect(labelled).toMatchObject({ acceptedCount: 1, joinedCount: 1 });

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { create, toJson } from "@bufbuild/protobuf";
 import { beforeEach, describe, expect, test } from "@jest/globals";
 import { monitoring, registry } from "@weft/contracts";
 import { Code, createErrors, WeftError } from "@weft/errors";
@@ -176,6 +177,51 @@ describe("monitoring service", () => {
     expect(body).toContain('monitoring_predictions_total{result="new"} 400');
     expect(body).toContain('monitoring_predictions_total{result="repeated"} 3');
     expect(body).toMatch(/monitoring_drift_psi\{scenario="fraud",model="tree",feature="card:amount"\} \d/);
+  });
+
+  test("lists predictions as they were sent, the last first, page by page and by key", async () => {
+    const predictions = Array.from({ length: 40 }, (_, i) =>
+      prediction(`r${i}`, {
+        entities: { card: `c${i}` },
+        request: { amount: { kind: { case: "number", value: i / 3 } }, note: { kind: { case: undefined } } },
+        readTimeUs: BigInt(startUs + i),
+      }),
+    );
+    await client.logPredictions({ predictions });
+    const list = async (keyShare: number, pageSize: number) => {
+      const found: monitoring.LoggedPrediction[] = [];
+      let pageToken = "";
+      do {
+        const page = await client.listPredictions({ scenario: "fraud", keyShare, pageSize, pageToken });
+        expect(page.predictions.length).toBeLessThanOrEqual(pageSize);
+        found.push(...page.predictions);
+        pageToken = page.nextPageToken;
+      } while (pageToken !== "");
+      return found;
+    };
+    const all = await list(1, 7);
+    const sent = predictions.map((one) => create(monitoring.LoggedPredictionSchema, one)).reverse();
+    expect(all.map((one) => toJson(monitoring.LoggedPredictionSchema, one))).toEqual(
+      sent.map((one) => toJson(monitoring.LoggedPredictionSchema, one)),
+    );
+    const half = await list(0.5, 1_000);
+    expect(half.length).toBeGreaterThan(5);
+    expect(half.length).toBeLessThan(35);
+    const quarter = await list(0.25, 3);
+    const ids = new Set(half.map(({ requestId }) => requestId));
+    expect(quarter.every(({ requestId }) => ids.has(requestId))).toBe(true);
+    expect((await client.listPredictions({ scenario: "fraud", releaseId: "fraud-9" })).predictions).toEqual([]);
+    expect((await client.listPredictions({ scenario: "other" })).predictions).toEqual([]);
+  });
+
+  test.each([
+    [{ scenario: "" }, "REQUEST_INVALID", /scenario is empty/],
+    [{ scenario: "fraud", keyShare: 0 }, "REQUEST_INVALID", /key_share is not over 0 and at most 1/],
+    [{ scenario: "fraud", keyShare: Number.NaN }, "REQUEST_INVALID", /key_share/],
+    [{ scenario: "fraud", pageSize: 1_001 }, "REQUEST_INVALID", /page_size is not 1 to 1000/],
+    [{ scenario: "fraud", pageToken: "12x" }, "PAGE_TOKEN_INVALID", /not one that this service gave/],
+  ])("refuses a faulty list: %o", async (request, reason, message) => {
+    await refused(client.listPredictions(request), Code.InvalidArgument, reason, message);
   });
 
   test("an empty batch is nothing, and a release is looked up once", async () => {

@@ -2,9 +2,11 @@ import type { monitoring } from "@weft/contracts";
 import { Code, isWeftError } from "@weft/errors";
 import type { Handlers } from "@weft/rpc";
 import type { Clock } from "@weft/service";
+import { KeySample } from "./domain/key-sample.ts";
 import type { DriftAnswer, DriftQuery, MonitoringLog } from "./domain/log-engine.ts";
 import { limits, packPredictions } from "./domain/packer.ts";
-import type { LabelRecord } from "./domain/prediction.ts";
+import { decodePayload } from "./domain/payload.ts";
+import type { LabelRecord, StoredPrediction } from "./domain/prediction.ts";
 import type { ReleaseCatalog, Resolution } from "./domain/release-catalog.ts";
 import type { ReleaseParts } from "./domain/release-parts.ts";
 import { errors } from "./errors.ts";
@@ -14,6 +16,14 @@ import type { MonitoringMetrics } from "./metrics.ts";
 export const batchMax = 10_000;
 const DEFAULT_WINDOW_US = 86_400_000_000;
 const STORE = { store: "prediction log" } as const;
+
+const pageSizeDefault = 500;
+const pageSizeMax = 1_000;
+/** A page ends once it has this many bytes of features. */
+const pageBytesMax = 1_048_576;
+/** Rows read from the log at a time, and at most for one page. */
+const scanRows = 1_000;
+const scanRowsMax = 50_000;
 
 /** What the handlers work with. */
 export interface MonitoringParts {
@@ -131,6 +141,33 @@ export function createMonitoringService(parts: MonitoringParts): Handlers<typeof
       return { acceptedCount: records.length, joinedCount: report.joinedCount };
     },
 
+    async listPredictions({ scenario, releaseId, keyShare, pageSize, pageToken }) {
+      if (scenario === "") throw invalid("scenario", "is empty");
+      const share = keyShare ?? 1;
+      if (!(share > 0 && share <= 1)) throw invalid("key_share", "is not over 0 and at most 1");
+      if (pageSize < 0 || pageSize > pageSizeMax) throw invalid("page_size", `is not 1 to ${pageSizeMax}`);
+      const size = pageSize === 0 ? pageSizeDefault : pageSize;
+      const sample = new KeySample(share);
+      const predictions: ReturnType<typeof loggedPrediction>[] = [];
+      let before = pageToken === "" ? Number.MAX_SAFE_INTEGER : readPageToken(pageToken);
+      let bytes = 0;
+      for (let scanned = 0; scanned < scanRowsMax; scanned += scanRows) {
+        const rows = await logged(log.scanBack(before, scanRows));
+        for (const row of rows) {
+          before = row.sequence;
+          const { layout } = row;
+          if (layout.scenario !== scenario || (releaseId !== "" && layout.releaseId !== releaseId)) continue;
+          const prediction = loggedPrediction(row);
+          if (!sample.has(prediction.entities)) continue;
+          predictions.push(prediction);
+          bytes += row.payload.length;
+          if (predictions.length === size || bytes >= pageBytesMax) return { predictions, nextPageToken: `${before}` };
+        }
+        if (rows.length < scanRows) return { predictions, nextPageToken: "" };
+      }
+      return { predictions, nextPageToken: `${before}` };
+    },
+
     async getDrift({ scenario, releaseId, window }) {
       if (scenario === "") {
         throw invalid("scenario", "is empty");
@@ -172,6 +209,29 @@ export function createMonitoringService(parts: MonitoringParts): Handlers<typeof
       return driftResponse(answer);
     },
   };
+}
+
+/** A stored prediction as a message. */
+function loggedPrediction({ layout, requestId, item, eventTimeUs, payload }: StoredPrediction) {
+  const { scores, ...rest } = decodePayload(payload);
+  return {
+    ...rest,
+    entities: { ...rest.entities },
+    request: { ...rest.request },
+    requestId,
+    item,
+    scenario: layout.scenario,
+    releaseId: layout.releaseId,
+    featureModel: layout.featureModel,
+    eventTimeUs: BigInt(eventTimeUs),
+    scores: layout.models.map((model, index) => ({ ...model, score: scores[index] ?? 0 })),
+  };
+}
+
+function readPageToken(token: string): number {
+  const before = /^[1-9]\d{0,15}$/.test(token) ? Number(token) : Number.NaN;
+  if (!Number.isSafeInteger(before)) throw errors.PAGE_TOKEN_INVALID({});
+  return before;
 }
 
 function driftResponse(answer: Extract<DriftAnswer, { outcome: "compared" }>) {

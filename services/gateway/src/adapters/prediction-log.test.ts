@@ -25,6 +25,8 @@ function record(requestId: string): PredictionRecord {
     degraded: false,
     tenant: "",
     arm: "",
+    request: {},
+    readTimeUs: 0n,
   };
 }
 

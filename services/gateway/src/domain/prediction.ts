@@ -1,4 +1,6 @@
-import type { Key } from "./peers.ts";
+import type { Value } from "@weft/scenario";
+import type { RequestValue } from "./inputs.ts";
+import type { FieldInput, Key } from "./peers.ts";
 import type { RecommendAnswer, RecommendInput, RecommendPlan } from "./recommend-plan.ts";
 import type { ScoreAnswer, ScoreInput, ScorePlan } from "./score-plan.ts";
 
@@ -27,6 +29,9 @@ export interface PredictionRecord {
   readonly degraded: boolean;
   readonly tenant: string;
   readonly arm: string;
+  /** Request fields by name. */
+  readonly request: Record<string, RequestValue>;
+  readonly readTimeUs: bigint;
 }
 
 /** What a request says about itself. */
@@ -36,13 +41,42 @@ export interface RequestFacts {
   readonly releaseId: string;
   readonly tenant: string;
   readonly arm: string;
+  /** When reading the features began, microseconds since 1970. */
+  readonly readTimeUs: bigint;
 }
 
 const noBytes = new Uint8Array(0);
 
+/** What monitoring keeps of a request. */
+const requestFieldsMax = 256;
+const requestTextMax = 4_096;
+
 /** Bytes that a record keeps in memory, about. */
-export function recordBytes({ features, statuses }: PredictionRecord): number {
-  return 512 + features.length + statuses.length;
+export function recordBytes({ features, statuses, request }: PredictionRecord): number {
+  let bytes = 512 + features.length + statuses.length;
+  for (const name in request) {
+    const kind = request[name]?.kind;
+    bytes += 64 + (kind?.case === "text" ? 2 * kind.value.length : 0);
+  }
+  return bytes;
+}
+
+/** Request fields as they are logged; what is too much to be kept is left out. */
+function loggedRequest(fields: readonly FieldInput[], values: readonly Value[]): Record<string, RequestValue> {
+  const request: Record<string, RequestValue> = {};
+  const count = Math.min(fields.length, requestFieldsMax);
+  for (let i = 0; i < count; i++) {
+    const field = fields[i];
+    if (field === undefined) continue;
+    const value = values[field.position];
+    if (typeof value === "number") request[field.name] = { kind: { case: "number", value } };
+    else if (typeof value === "boolean") request[field.name] = { kind: { case: "flag", value } };
+    else if (typeof value === "bigint") request[field.name] = { kind: { case: "integer", value } };
+    else if (value === null) request[field.name] = { kind: { case: undefined } };
+    else if (typeof value === "string" && value.length <= requestTextMax)
+      request[field.name] = { kind: { case: "text", value } };
+  }
+  return request;
 }
 
 /** The record of a scored event. An answer by the rules has their score under the fallback's name. */
@@ -71,6 +105,8 @@ export function scoreRecord(
     degraded: answer.degradations.length > 0,
     tenant: facts.tenant,
     arm: facts.arm,
+    request: loggedRequest(plan.inputs.fields, input.fields),
+    readTimeUs: facts.readTimeUs,
   };
 }
 
@@ -83,6 +119,7 @@ export function recommendRecords(
 ): readonly PredictionRecord[] {
   const { user, item } = plan.pipeline;
   const width = plan.model.features;
+  const request = loggedRequest(plan.inputs.fields, input.fields);
   return answer.items.map(({ key, score, source, row }) => {
     const matrix = row === -1 ? undefined : answer.matrix;
     const by = matrix === undefined ? { name: source, version: "" } : plan.model;
@@ -102,6 +139,8 @@ export function recommendRecords(
       degraded: answer.degradations.length > 0,
       tenant: facts.tenant,
       arm: facts.arm,
+      request,
+      readTimeUs: facts.readTimeUs,
     };
   });
 }

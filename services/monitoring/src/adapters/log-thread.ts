@@ -91,6 +91,10 @@ export class LogThread implements MonitoringLog {
     return this.#call("scan", [afterSequence, limit]);
   }
 
+  scanBack(beforeSequence: number, limit: number): Promise<readonly StoredPrediction[]> {
+    return this.#call("scanBack", [beforeSequence, limit]);
+  }
+
   maintain(nowMs: number): Promise<MaintenanceReport> {
     return this.#call("maintain", [nowMs]);
   }

@@ -104,6 +104,15 @@ export class MemoryPredictionLog implements PredictionLog {
     return rows;
   }
 
+  async scanBack(beforeSequence: number, limit: number): Promise<readonly StoredPrediction[]> {
+    this.#check();
+    const before = [...this.#predictions.values()].filter(({ sequence }) => sequence < beforeSequence);
+    return before
+      .slice(-limit)
+      .reverse()
+      .map(({ loggedMs: _, ...prediction }) => prediction);
+  }
+
   async labelled({ scenario, releaseId, fromUs, toUs, after, limit }: LabelledQuery): Promise<LabelledPage> {
     this.#check();
     const rows: { prediction: StoredPrediction; label: number }[] = [];

@@ -188,6 +188,13 @@ export class SqlitePredictionLog implements PredictionLog {
     });
   }
 
+  async scanBack(beforeSequence: number, limit: number): Promise<readonly StoredPrediction[]> {
+    return this.#guard(() => {
+      const rows = this.#statements.scanBack.all(beforeSequence, limit) as unknown as PredictionRow[];
+      return rows.map((row) => this.#prediction(row));
+    });
+  }
+
   async labelled({ scenario, releaseId, fromUs, toUs, after, limit }: LabelledQuery): Promise<LabelledPage> {
     return this.#guard(() => {
       const release = this.#statements.findRelease.get(scenario, releaseId) as unknown as [number] | undefined;
@@ -399,6 +406,7 @@ function prepare(database: DatabaseSync) {
       SET value = excluded.value, label_time_us = excluded.label_time_us
       WHERE (excluded.label_time_us, excluded.value) > (labels.label_time_us, labels.value)`),
     scan: statement(`SELECT ${COLUMNS} FROM predictions p WHERE p.sequence > ? ORDER BY p.sequence LIMIT ?`),
+    scanBack: statement(`SELECT ${COLUMNS} FROM predictions p WHERE p.sequence < ? ORDER BY p.sequence DESC LIMIT ?`),
     scanOldest: statement(`SELECT ${COLUMNS}, p.logged_ms FROM predictions p ORDER BY p.sequence LIMIT ?`),
     labelled: statement(`SELECT ${COLUMNS}, b.value FROM labels b JOIN predictions p ON p.sequence = b.sequence
       WHERE b.sequence IS NOT NULL AND b.release_number = ? AND b.event_time_us <= ?

@@ -26,6 +26,8 @@ export interface MonitoringLog {
   drift(query: DriftQuery): Promise<DriftAnswer>;
   /** Rows after a sequence in the order of arrival, at most `limit`. */
   scan(afterSequence: number, limit: number): Promise<readonly StoredPrediction[]>;
+  /** Rows before a sequence, the last to arrive first, at most `limit`. */
+  scanBack(beforeSequence: number, limit: number): Promise<readonly StoredPrediction[]>;
   /** Drops what retention no longer keeps; answers what it did. */
   maintain(nowMs: number): Promise<MaintenanceReport>;
   close(): Promise<void>;
@@ -195,6 +197,10 @@ export class LogEngine implements MonitoringLog {
 
   scan(afterSequence: number, limit: number): Promise<readonly StoredPrediction[]> {
     return this.#exclusive(() => this.#log.scan(afterSequence, limit));
+  }
+
+  scanBack(beforeSequence: number, limit: number): Promise<readonly StoredPrediction[]> {
+    return this.#exclusive(() => this.#log.scanBack(beforeSequence, limit));
   }
 
   async drift(query: DriftQuery): Promise<DriftAnswer> {

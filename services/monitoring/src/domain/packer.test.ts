@@ -24,6 +24,19 @@ describe("packing", () => {
       prediction("e", { features: new Uint8Array(0), statuses: new Uint8Array(0), degraded: true, scores: [] }),
       prediction("f", { featureModel: "", features: new Uint8Array(0), statuses: new Uint8Array(0), entities: {} }),
       prediction("g"),
+      prediction("h", {
+        request: {
+          amount: { kind: { case: "number", value: -0.5 } },
+          count: { kind: { case: "integer", value: -(2n ** 63n) } },
+          online: { kind: { case: "flag", value: true } },
+          off: { kind: { case: "flag", value: false } },
+          note: { kind: { case: "text", value: "ключ" } },
+          unknown: { kind: { case: undefined } },
+        },
+        readTimeUs: BigInt(startUs + 17),
+      }),
+      prediction("i", { readTimeUs: 1n, arm: "b" }),
+      prediction("j", { request: { note: { kind: { case: "text", value: "" } } } }),
     ];
     const { packed, faults } = packPredictions(rows, rules);
     expect(faults).toEqual([]);
@@ -94,6 +107,17 @@ describe("packing", () => {
       { scores: new Array(33).fill({ model: "tree", version: "1", score: 1, shadow: false }) },
       "scores",
       "are more than 32",
+    ],
+    [{ readTimeUs: -1n }, "read_time_us", "is not 0 to 2^53"],
+    [
+      { request: { note: { kind: { case: "text", value: "x".repeat(4_097) } } } },
+      "request.note",
+      "is longer than 4096 characters",
+    ],
+    [
+      { request: Object.fromEntries(Array.from({ length: 257 }, (_, i) => [`f${i}`, { kind: { case: undefined } }])) },
+      "request",
+      "has more than 256 fields",
     ],
     [{ decision: "x".repeat(257) }, "decision", "is longer than 256 characters"],
     [

@@ -27,13 +27,15 @@ export interface PackingRules {
   readonly eventTimeMaxUs: number;
 }
 
-/** Greatest sizes of a row; they bound a stored row to about 200 KiB. */
+/** Greatest sizes of a row; they bound a stored row to about 200 KiB, without the texts of its request. */
 export const limits = {
   keyLength: 512,
   textLength: 256,
   entities: 32,
   scores: 32,
   features: 16_384,
+  requestFields: 256,
+  requestTextLength: 4_096,
   faults: 10,
 } as const;
 
@@ -213,7 +215,7 @@ function hasFault(
     }
     entityCount++;
   }
-  return entityCount > limits.entities;
+  return entityCount > limits.entities || requestFault(prediction) !== undefined;
 }
 
 function findFault(
@@ -259,8 +261,32 @@ function findFault(
       return { field, description: `is longer than ${limits.textLength} characters` };
     }
   }
+  const fault = requestFault(prediction);
+  if (fault !== undefined) {
+    return fault;
+  }
   return {
     field: "entities",
     description: `are more than ${limits.entities}, or longer than ${limits.keyLength} characters`,
   };
+}
+
+function requestFault({ request, readTimeUs }: ArrivingPrediction): Fault | undefined {
+  if (!(readTimeUs >= 0n && readTimeUs <= 2n ** 53n)) {
+    return { field: "read_time_us", description: "is not 0 to 2^53" };
+  }
+  let count = 0;
+  for (const name in request) {
+    const kind = request[name]?.kind;
+    count++;
+    if (name.length > limits.textLength) {
+      return { field: "request", description: `has a name longer than ${limits.textLength} characters` };
+    }
+    if (kind?.case === "text" && kind.value.length > limits.requestTextLength) {
+      return { field: `request.${name}`, description: `is longer than ${limits.requestTextLength} characters` };
+    }
+  }
+  return count > limits.requestFields
+    ? { field: "request", description: `has more than ${limits.requestFields} fields` }
+    : undefined;
 }

@@ -1,18 +1,22 @@
-import type { PredictionPayload } from "./prediction.ts";
+import type { PredictionPayload, RequestValue } from "./prediction.ts";
 
 /*
  * Layout of a payload, little-endian; it starts at a multiple of 8 bytes:
  *   0  uint8   format, 1
- *   1  uint8   flags: 1 degraded, 2 has statuses
+ *   1  uint8   flags: 1 degraded, 2 has statuses, 4 has a request
  *   2  uint16  scores
  *   4  uint32  features
  *   8  float64[scores], float32[features], uint8[features] where there are statuses
  *      decision, tenant, arm: each uint16 length in bytes, UTF-8
  *      uint16 entities, then each name and key as text
+ *      with a request: int64 read time, uint16 fields, then each name as text, uint8 kind and value:
+ *      0 null, 1 float64, 2 int64, 3 uint8 truth, 4 text
  */
 const FORMAT = 1;
 const DEGRADED = 1;
 const HAS_STATUSES = 2;
+const HAS_REQUEST = 4;
+const Kind = { Null: 0, Number: 1, Integer: 2, Flag: 3, Text: 4 } as const;
 const HEADER_BYTES = 8;
 
 /** Writes payloads one after the other into one growing buffer. */
@@ -33,19 +37,28 @@ export class PayloadWriter {
 
   /** Writes one payload where `length` stands and answers its length in bytes. */
   write(payload: Omit<PredictionPayload, "scores">, scores: readonly { readonly score: number }[]): number {
-    const { entities, features, statuses, decision, tenant, arm } = payload;
+    const { entities, features, statuses, decision, tenant, arm, request, readTimeUs } = payload;
     let bound = HEADER_BYTES + 8 * scores.length + features.length + statuses.length + 8;
     bound += 3 * (decision.length + tenant.length + arm.length);
     for (const name in entities) {
       bound += 4 + 3 * (name.length + (entities[name] as string).length);
     }
+    let fieldCount = 0;
+    for (const name in request) {
+      const kind = request[name]?.kind;
+      bound += 11 + 3 * (name.length + (kind?.case === "text" ? kind.value.length : 0));
+      fieldCount++;
+    }
+    const hasRequest = fieldCount > 0 || readTimeUs !== 0n;
+    if (hasRequest) bound += 10;
     const start = this.#length;
     this.#reserve(start + bound + 8);
     const buffer = this.#buffer;
     const view = this.#view;
     const featureCount = features.length >>> 2;
     buffer[start] = FORMAT;
-    buffer[start + 1] = (payload.degraded ? DEGRADED : 0) | (statuses.length > 0 ? HAS_STATUSES : 0);
+    buffer[start + 1] =
+      (payload.degraded ? DEGRADED : 0) | (statuses.length > 0 ? HAS_STATUSES : 0) | (hasRequest ? HAS_REQUEST : 0);
     view.setUint16(start + 2, scores.length, true);
     view.setUint32(start + 4, featureCount, true);
     let at = start + HEADER_BYTES;
@@ -69,6 +82,15 @@ export class PayloadWriter {
       entityCount++;
     }
     view.setUint16(entitiesAt, entityCount, true);
+    if (hasRequest) {
+      view.setBigInt64(at, readTimeUs, true);
+      view.setUint16(at + 8, fieldCount, true);
+      at += 10;
+      for (const name in request) {
+        at = this.#text(name, at);
+        at = this.#value(request[name]?.kind, at);
+      }
+    }
     this.#length = (at + 7) & ~7;
     return at - start;
   }
@@ -76,6 +98,30 @@ export class PayloadWriter {
   /** The bytes written so far; the writer must not be used after. */
   finish(): Uint8Array<ArrayBuffer> {
     return new Uint8Array(this.#buffer.buffer, 0, this.#length);
+  }
+
+  #value(kind: RequestValue["kind"] | undefined, at: number): number {
+    const view = this.#view;
+    switch (kind?.case) {
+      case "number":
+        view.setUint8(at, Kind.Number);
+        view.setFloat64(at + 1, kind.value, true);
+        return at + 9;
+      case "integer":
+        view.setUint8(at, Kind.Integer);
+        view.setBigInt64(at + 1, kind.value, true);
+        return at + 9;
+      case "flag":
+        view.setUint8(at, Kind.Flag);
+        view.setUint8(at + 1, kind.value ? 1 : 0);
+        return at + 2;
+      case "text":
+        view.setUint8(at, Kind.Text);
+        return this.#text(kind.value, at + 1);
+      default:
+        view.setUint8(at, Kind.Null);
+        return at + 1;
+    }
   }
 
   #text(text: string, at: number): number {
@@ -133,7 +179,40 @@ export function decodePayload(payload: Uint8Array): PredictionPayload {
     const name = text();
     entities[name] = text();
   }
-  return { entities, features, statuses, scores, decision, degraded: (flags & DEGRADED) !== 0, tenant, arm };
+  const request: Record<string, RequestValue> = {};
+  let readTimeUs = 0n;
+  if ((flags & HAS_REQUEST) !== 0) {
+    readTimeUs = buffer.readBigInt64LE(at);
+    const fieldCount = buffer.readUInt16LE(at + 8);
+    at += 10;
+    for (let i = 0; i < fieldCount; i++) {
+      const name = text();
+      const kind = buffer[at++];
+      switch (kind) {
+        case Kind.Null:
+          request[name] = { kind: { case: undefined } };
+          break;
+        case Kind.Number:
+          request[name] = { kind: { case: "number", value: buffer.readDoubleLE(at) } };
+          at += 8;
+          break;
+        case Kind.Integer:
+          request[name] = { kind: { case: "integer", value: buffer.readBigInt64LE(at) } };
+          at += 8;
+          break;
+        case Kind.Flag:
+          request[name] = { kind: { case: "flag", value: buffer[at++] === 1 } };
+          break;
+        case Kind.Text:
+          request[name] = { kind: { case: "text", value: text() } };
+          break;
+        default:
+          throw new RangeError(`request field "${name}" has kind ${kind}`);
+      }
+    }
+  }
+  const degraded = (flags & DEGRADED) !== 0;
+  return { entities, features, statuses, scores, decision, degraded, tenant, arm, request, readTimeUs };
 }
 
 /**

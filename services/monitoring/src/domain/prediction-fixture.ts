@@ -1,5 +1,5 @@
 import { type ArrivingPrediction, packPredictions } from "./packer.ts";
-import type { PackedPredictions } from "./prediction.ts";
+import type { PackedPredictions, RequestValue } from "./prediction.ts";
 import type { Reference } from "./reference.ts";
 import type { ReleaseParts } from "./release-parts.ts";
 
@@ -15,6 +15,7 @@ export function floatBytes(values: readonly number[]): Uint8Array {
 export interface SentPrediction extends ArrivingPrediction {
   readonly entities: Record<string, string>;
   readonly scores: { model: string; version: string; shadow: boolean; score: number }[];
+  readonly request: Record<string, RequestValue>;
 }
 
 /** A prediction with two features and one score; `over` replaces what a test is about. */
@@ -34,6 +35,8 @@ export function prediction(requestId: string, over: Partial<SentPrediction> = {}
     degraded: false,
     tenant: "",
     arm: "",
+    request: {},
+    readTimeUs: 0n,
     ...over,
   };
 }

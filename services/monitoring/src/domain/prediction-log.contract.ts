@@ -68,6 +68,9 @@ export function predictionLogContract(backend: PredictionLogBackend): void {
       expect(a?.layout.releaseId).toBe("fraud-2");
       expect((await log.scan(b?.sequence ?? 0, 1)).map(({ requestId }) => requestId)).toEqual(["a"]);
       expect(await log.scan(c?.sequence ?? 0, 10)).toEqual([]);
+      expect(await log.scanBack(Number.MAX_SAFE_INTEGER, 2)).toEqual([c, a]);
+      expect(await log.scanBack(a?.sequence ?? 0, 10)).toEqual([b]);
+      expect(await log.scanBack(b?.sequence ?? 0, 10)).toEqual([]);
     });
 
     test("a repeated (request id, item) changes nothing, in one batch or in two", async () => {

@@ -18,6 +18,8 @@ export interface PredictionLog {
   appendLabels(scenario: string, labels: readonly LabelRecord[], receivedMs: number): Promise<AppendedLabels>;
   /** Rows after a sequence in the order of arrival, at most `limit`; none at the end. */
   scan(afterSequence: number, limit: number): Promise<readonly StoredPrediction[]>;
+  /** Rows before a sequence, the last to arrive first, at most `limit`; none at the end. */
+  scanBack(beforeSequence: number, limit: number): Promise<readonly StoredPrediction[]>;
   /** Rows of a release that have a label, by event time; the next page starts after `next`. */
   labelled(query: LabelledQuery): Promise<LabelledPage>;
   /** Releases of a scenario (of all when empty) that have predictions, the first one logged first. */

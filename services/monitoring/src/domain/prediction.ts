@@ -42,6 +42,16 @@ export function parseLayoutKey(key: string): PredictionLayout {
   };
 }
 
+/** A request field as its caller sent it; without a kind where it was not known. */
+export interface RequestValue {
+  readonly kind:
+    | { readonly case: "number"; readonly value: number }
+    | { readonly case: "integer"; readonly value: bigint }
+    | { readonly case: "flag"; readonly value: boolean }
+    | { readonly case: "text"; readonly value: string }
+    | { readonly case: undefined; readonly value?: undefined };
+}
+
 /** The part of a prediction that is stored as one value; see `encodePayload` for the bytes. */
 export interface PredictionPayload {
   /** Entity keys as text, by entity. */
@@ -56,6 +66,10 @@ export interface PredictionPayload {
   readonly degraded: boolean;
   readonly tenant: string;
   readonly arm: string;
+  /** Request fields by name; a field that is absent was not kept. */
+  readonly request: Readonly<Record<string, RequestValue>>;
+  /** When reading the features began, microseconds since 1970; 0 where that is not known. */
+  readonly readTimeUs: bigint;
 }
 
 /**

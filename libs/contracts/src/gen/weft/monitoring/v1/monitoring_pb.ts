@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/monitoring/v1/monitoring.proto.
  */
 export const file_weft_monitoring_v1_monitoring: GenFile = /*@__PURE__*/
-  fileDesc("CiN3ZWZ0L21vbml0b3JpbmcvdjEvbW9uaXRvcmluZy5wcm90bxISd2VmdC5tb25pdG9yaW5nLnYxIk8KDlByZWRpY3RlZFNjb3JlEg0KBW1vZGVsGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSDQoFc2NvcmUYAyABKAESDgoGc2hhZG93GAQgASgIIpgDChBMb2dnZWRQcmVkaWN0aW9uEhIKCnJlcXVlc3RfaWQYASABKAkSDAoEaXRlbRgCIAEoCRIQCghzY2VuYXJpbxgDIAEoCRISCgpyZWxlYXNlX2lkGAQgASgJEhUKDWV2ZW50X3RpbWVfdXMYBSABKAMSRAoIZW50aXRpZXMYBiADKAsyMi53ZWZ0Lm1vbml0b3JpbmcudjEuTG9nZ2VkUHJlZGljdGlvbi5FbnRpdGllc0VudHJ5EhUKDWZlYXR1cmVfbW9kZWwYByABKAkSEAoIZmVhdHVyZXMYCCABKAwSEAoIc3RhdHVzZXMYCSABKAwSMgoGc2NvcmVzGAogAygLMiIud2VmdC5tb25pdG9yaW5nLnYxLlByZWRpY3RlZFNjb3JlEhAKCGRlY2lzaW9uGAsgASgJEhAKCGRlZ3JhZGVkGAwgASgIEg4KBnRlbmFudBgNIAEoCRILCgNhcm0YDiABKAkaLwoNRW50aXRpZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIlIKFUxvZ1ByZWRpY3Rpb25zUmVxdWVzdBI5CgtwcmVkaWN0aW9ucxgBIAMoCzIkLndlZnQubW9uaXRvcmluZy52MS5Mb2dnZWRQcmVkaWN0aW9uIjAKFkxvZ1ByZWRpY3Rpb25zUmVzcG9uc2USFgoOYWNjZXB0ZWRfY291bnQYASABKAUiaAoFTGFiZWwSEgoKcmVxdWVzdF9pZBgBIAEoCRIMCgRpdGVtGAIgASgJEg0KBXZhbHVlGAMgASgBEi4KCmxhYmVsX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIk8KEExvZ0xhYmVsc1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSKQoGbGFiZWxzGAIgAygLMhkud2VmdC5tb25pdG9yaW5nLnYxLkxhYmVsIkEKEUxvZ0xhYmVsc1Jlc3BvbnNlEhYKDmFjY2VwdGVkX2NvdW50GAEgASgFEhQKDGpvaW5lZF9jb3VudBgCIAEoBSJiCg9HZXREcmlmdFJlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSEgoKcmVsZWFzZV9pZBgCIAEoCRIpCgZ3aW5kb3cYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24i5gEKDkRyaWZ0U3RhdGlzdGljEgwKBG5hbWUYASABKAkSCwoDcHNpGAIgASgBEhUKDWN1cnJlbnRfY291bnQYAyABKAMSFwoPcmVmZXJlbmNlX2NvdW50GAQgASgDEhUKDW1pc3NpbmdfcmF0aW8YBSABKAESEQoJdGhyZXNob2xkGAYgASgBEg8KB2RyaWZ0ZWQYByABKAgSDQoFZWRnZXMYCCADKAESGAoQcmVmZXJlbmNlX3NoYXJlcxgJIAMoARIWCg5jdXJyZW50X3NoYXJlcxgKIAMoARINCgVtb2RlbBgLIAEoCSKOAQoQUXVhbGl0eVN0YXRpc3RpYxINCgVtb2RlbBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhYKDmxhYmVsbGVkX2NvdW50GAMgASgDEhAKA2F1YxgEIAEoAUgAiAEBEhgKC2JyaWVyX3Njb3JlGAUgASgBSAGIAQFCBgoEX2F1Y0IOCgxfYnJpZXJfc2NvcmUikQIKEEdldERyaWZ0UmVzcG9uc2USEgoKcmVsZWFzZV9pZBgBIAEoCRIwCgx3aW5kb3dfc3RhcnQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCndpbmRvd19lbmQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhgKEHByZWRpY3Rpb25fY291bnQYBCABKAMSNgoKc3RhdGlzdGljcxgFIAMoCzIiLndlZnQubW9uaXRvcmluZy52MS5EcmlmdFN0YXRpc3RpYxI1CgdxdWFsaXR5GAYgAygLMiQud2VmdC5tb25pdG9yaW5nLnYxLlF1YWxpdHlTdGF0aXN0aWMyvAIKEU1vbml0b3JpbmdTZXJ2aWNlEmwKDkxvZ1ByZWRpY3Rpb25zEikud2VmdC5tb25pdG9yaW5nLnYxLkxvZ1ByZWRpY3Rpb25zUmVxdWVzdBoqLndlZnQubW9uaXRvcmluZy52MS5Mb2dQcmVkaWN0aW9uc1Jlc3BvbnNlIgOQAgISXQoJTG9nTGFiZWxzEiQud2VmdC5tb25pdG9yaW5nLnYxLkxvZ0xhYmVsc1JlcXVlc3QaJS53ZWZ0Lm1vbml0b3JpbmcudjEuTG9nTGFiZWxzUmVzcG9uc2UiA5ACAhJaCghHZXREcmlmdBIjLndlZnQubW9uaXRvcmluZy52MS5HZXREcmlmdFJlcXVlc3QaJC53ZWZ0Lm1vbml0b3JpbmcudjEuR2V0RHJpZnRSZXNwb25zZSIDkAIBYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("CiN3ZWZ0L21vbml0b3JpbmcvdjEvbW9uaXRvcmluZy5wcm90bxISd2VmdC5tb25pdG9yaW5nLnYxIk8KDlByZWRpY3RlZFNjb3JlEg0KBW1vZGVsGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSDQoFc2NvcmUYAyABKAESDgoGc2hhZG93GAQgASgIIloKC0xvZ2dlZFZhbHVlEhAKBm51bWJlchgBIAEoAUgAEhEKB2ludGVnZXIYAiABKANIABIOCgRmbGFnGAMgASgISAASDgoEdGV4dBgEIAEoCUgAQgYKBGtpbmQiwwQKEExvZ2dlZFByZWRpY3Rpb24SEgoKcmVxdWVzdF9pZBgBIAEoCRIMCgRpdGVtGAIgASgJEhAKCHNjZW5hcmlvGAMgASgJEhIKCnJlbGVhc2VfaWQYBCABKAkSFQoNZXZlbnRfdGltZV91cxgFIAEoAxJECghlbnRpdGllcxgGIAMoCzIyLndlZnQubW9uaXRvcmluZy52MS5Mb2dnZWRQcmVkaWN0aW9uLkVudGl0aWVzRW50cnkSFQoNZmVhdHVyZV9tb2RlbBgHIAEoCRIQCghmZWF0dXJlcxgIIAEoDBIQCghzdGF0dXNlcxgJIAEoDBIyCgZzY29yZXMYCiADKAsyIi53ZWZ0Lm1vbml0b3JpbmcudjEuUHJlZGljdGVkU2NvcmUSEAoIZGVjaXNpb24YCyABKAkSEAoIZGVncmFkZWQYDCABKAgSDgoGdGVuYW50GA0gASgJEgsKA2FybRgOIAEoCRJCCgdyZXF1ZXN0GA8gAygLMjEud2VmdC5tb25pdG9yaW5nLnYxLkxvZ2dlZFByZWRpY3Rpb24uUmVxdWVzdEVudHJ5EhQKDHJlYWRfdGltZV91cxgQIAEoAxovCg1FbnRpdGllc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaTwoMUmVxdWVzdEVudHJ5EgsKA2tleRgBIAEoCRIuCgV2YWx1ZRgCIAEoCzIfLndlZnQubW9uaXRvcmluZy52MS5Mb2dnZWRWYWx1ZToCOAEiUgoVTG9nUHJlZGljdGlvbnNSZXF1ZXN0EjkKC3ByZWRpY3Rpb25zGAEgAygLMiQud2VmdC5tb25pdG9yaW5nLnYxLkxvZ2dlZFByZWRpY3Rpb24iMAoWTG9nUHJlZGljdGlvbnNSZXNwb25zZRIWCg5hY2NlcHRlZF9jb3VudBgBIAEoBSKLAQoWTGlzdFByZWRpY3Rpb25zUmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRISCgpyZWxlYXNlX2lkGAIgASgJEhYKCWtleV9zaGFyZRgDIAEoAUgAiAEBEhEKCXBhZ2Vfc2l6ZRgEIAEoBRISCgpwYWdlX3Rva2VuGAUgASgJQgwKCl9rZXlfc2hhcmUibQoXTGlzdFByZWRpY3Rpb25zUmVzcG9uc2USOQoLcHJlZGljdGlvbnMYASADKAsyJC53ZWZ0Lm1vbml0b3JpbmcudjEuTG9nZ2VkUHJlZGljdGlvbhIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiaAoFTGFiZWwSEgoKcmVxdWVzdF9pZBgBIAEoCRIMCgRpdGVtGAIgASgJEg0KBXZhbHVlGAMgASgBEi4KCmxhYmVsX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIk8KEExvZ0xhYmVsc1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSKQoGbGFiZWxzGAIgAygLMhkud2VmdC5tb25pdG9yaW5nLnYxLkxhYmVsIkEKEUxvZ0xhYmVsc1Jlc3BvbnNlEhYKDmFjY2VwdGVkX2NvdW50GAEgASgFEhQKDGpvaW5lZF9jb3VudBgCIAEoBSJiCg9HZXREcmlmdFJlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSEgoKcmVsZWFzZV9pZBgCIAEoCRIpCgZ3aW5kb3cYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24i5gEKDkRyaWZ0U3RhdGlzdGljEgwKBG5hbWUYASABKAkSCwoDcHNpGAIgASgBEhUKDWN1cnJlbnRfY291bnQYAyABKAMSFwoPcmVmZXJlbmNlX2NvdW50GAQgASgDEhUKDW1pc3NpbmdfcmF0aW8YBSABKAESEQoJdGhyZXNob2xkGAYgASgBEg8KB2RyaWZ0ZWQYByABKAgSDQoFZWRnZXMYCCADKAESGAoQcmVmZXJlbmNlX3NoYXJlcxgJIAMoARIWCg5jdXJyZW50X3NoYXJlcxgKIAMoARINCgVtb2RlbBgLIAEoCSKOAQoQUXVhbGl0eVN0YXRpc3RpYxINCgVtb2RlbBgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhYKDmxhYmVsbGVkX2NvdW50GAMgASgDEhAKA2F1YxgEIAEoAUgAiAEBEhgKC2JyaWVyX3Njb3JlGAUgASgBSAGIAQFCBgoEX2F1Y0IOCgxfYnJpZXJfc2NvcmUikQIKEEdldERyaWZ0UmVzcG9uc2USEgoKcmVsZWFzZV9pZBgBIAEoCRIwCgx3aW5kb3dfc3RhcnQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCndpbmRvd19lbmQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhgKEHByZWRpY3Rpb25fY291bnQYBCABKAMSNgoKc3RhdGlzdGljcxgFIAMoCzIiLndlZnQubW9uaXRvcmluZy52MS5EcmlmdFN0YXRpc3RpYxI1CgdxdWFsaXR5GAYgAygLMiQud2VmdC5tb25pdG9yaW5nLnYxLlF1YWxpdHlTdGF0aXN0aWMyrQMKEU1vbml0b3JpbmdTZXJ2aWNlEmwKDkxvZ1ByZWRpY3Rpb25zEikud2VmdC5tb25pdG9yaW5nLnYxLkxvZ1ByZWRpY3Rpb25zUmVxdWVzdBoqLndlZnQubW9uaXRvcmluZy52MS5Mb2dQcmVkaWN0aW9uc1Jlc3BvbnNlIgOQAgISXQoJTG9nTGFiZWxzEiQud2VmdC5tb25pdG9yaW5nLnYxLkxvZ0xhYmVsc1JlcXVlc3QaJS53ZWZ0Lm1vbml0b3JpbmcudjEuTG9nTGFiZWxzUmVzcG9uc2UiA5ACAhJvCg9MaXN0UHJlZGljdGlvbnMSKi53ZWZ0Lm1vbml0b3JpbmcudjEuTGlzdFByZWRpY3Rpb25zUmVxdWVzdBorLndlZnQubW9uaXRvcmluZy52MS5MaXN0UHJlZGljdGlvbnNSZXNwb25zZSIDkAIBEloKCEdldERyaWZ0EiMud2VmdC5tb25pdG9yaW5nLnYxLkdldERyaWZ0UmVxdWVzdBokLndlZnQubW9uaXRvcmluZy52MS5HZXREcmlmdFJlc3BvbnNlIgOQAgFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * One model's output for one row.
@@ -55,6 +55,59 @@ export type PredictedScore = Message<"weft.monitoring.v1.PredictedScore"> & {
  */
 export const PredictedScoreSchema: GenMessage<PredictedScore> = /*@__PURE__*/
   messageDesc(file_weft_monitoring_v1_monitoring, 0);
+
+/**
+ * A request field as the caller sent it; without a kind where it was not known.
+ *
+ * @generated from message weft.monitoring.v1.LoggedValue
+ */
+export type LoggedValue = Message<"weft.monitoring.v1.LoggedValue"> & {
+  /**
+   * The value.
+   *
+   * @generated from oneof weft.monitoring.v1.LoggedValue.kind
+   */
+  kind: {
+    /**
+     * A float.
+     *
+     * @generated from field: double number = 1;
+     */
+    value: number;
+    case: "number";
+  } | {
+    /**
+     * An integer.
+     *
+     * @generated from field: int64 integer = 2;
+     */
+    value: bigint;
+    case: "integer";
+  } | {
+    /**
+     * A truth value.
+     *
+     * @generated from field: bool flag = 3;
+     */
+    value: boolean;
+    case: "flag";
+  } | {
+    /**
+     * A text.
+     *
+     * @generated from field: string text = 4;
+     */
+    value: string;
+    case: "text";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message weft.monitoring.v1.LoggedValue.
+ * Use `create(LoggedValueSchema)` to create a new message.
+ */
+export const LoggedValueSchema: GenMessage<LoggedValue> = /*@__PURE__*/
+  messageDesc(file_weft_monitoring_v1_monitoring, 1);
 
 /**
  * One prediction with what is needed to replay it.
@@ -159,6 +212,20 @@ export type LoggedPrediction = Message<"weft.monitoring.v1.LoggedPrediction"> & 
    * @generated from field: string arm = 14;
    */
   arm: string;
+
+  /**
+   * Request fields by name, at most 256, texts of at most 4,096 characters; a field that is absent was not kept.
+   *
+   * @generated from field: map<string, weft.monitoring.v1.LoggedValue> request = 15;
+   */
+  request: { [key: string]: LoggedValue };
+
+  /**
+   * When reading the features began, microseconds since 1970 by the gateway's clock; 0 where that is not known.
+   *
+   * @generated from field: int64 read_time_us = 16;
+   */
+  readTimeUs: bigint;
 };
 
 /**
@@ -166,7 +233,7 @@ export type LoggedPrediction = Message<"weft.monitoring.v1.LoggedPrediction"> & 
  * Use `create(LoggedPredictionSchema)` to create a new message.
  */
 export const LoggedPredictionSchema: GenMessage<LoggedPrediction> = /*@__PURE__*/
-  messageDesc(file_weft_monitoring_v1_monitoring, 1);
+  messageDesc(file_weft_monitoring_v1_monitoring, 2);
 
 /**
  * Predictions to append.
@@ -187,7 +254,7 @@ export type LogPredictionsRequest = Message<"weft.monitoring.v1.LogPredictionsRe
  * Use `create(LogPredictionsRequestSchema)` to create a new message.
  */
 export const LogPredictionsRequestSchema: GenMessage<LogPredictionsRequest> = /*@__PURE__*/
-  messageDesc(file_weft_monitoring_v1_monitoring, 2);
+  messageDesc(file_weft_monitoring_v1_monitoring, 3);
 
 /**
  * What became of them.
@@ -208,7 +275,85 @@ export type LogPredictionsResponse = Message<"weft.monitoring.v1.LogPredictionsR
  * Use `create(LogPredictionsResponseSchema)` to create a new message.
  */
 export const LogPredictionsResponseSchema: GenMessage<LogPredictionsResponse> = /*@__PURE__*/
-  messageDesc(file_weft_monitoring_v1_monitoring, 3);
+  messageDesc(file_weft_monitoring_v1_monitoring, 4);
+
+/**
+ * Asks for predictions.
+ *
+ * @generated from message weft.monitoring.v1.ListPredictionsRequest
+ */
+export type ListPredictionsRequest = Message<"weft.monitoring.v1.ListPredictionsRequest"> & {
+  /**
+   * Scenario name.
+   *
+   * @generated from field: string scenario = 1;
+   */
+  scenario: string;
+
+  /**
+   * Release; all when empty.
+   *
+   * @generated from field: string release_id = 2;
+   */
+  releaseId: string;
+
+  /**
+   * Share of the entity keys whose predictions are listed, over 0 to 1; default 1. The same keys are in every list of
+   * the same share, and in every list of a greater one.
+   *
+   * @generated from field: optional double key_share = 3;
+   */
+  keyShare?: number | undefined;
+
+  /**
+   * Predictions a page, 1 to 1,000; default 500. A page may hold fewer, or none, and still be followed by another.
+   *
+   * @generated from field: int32 page_size = 4;
+   */
+  pageSize: number;
+
+  /**
+   * Page to go on with.
+   *
+   * @generated from field: string page_token = 5;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message weft.monitoring.v1.ListPredictionsRequest.
+ * Use `create(ListPredictionsRequestSchema)` to create a new message.
+ */
+export const ListPredictionsRequestSchema: GenMessage<ListPredictionsRequest> = /*@__PURE__*/
+  messageDesc(file_weft_monitoring_v1_monitoring, 5);
+
+/**
+ * The predictions.
+ *
+ * @generated from message weft.monitoring.v1.ListPredictionsResponse
+ */
+export type ListPredictionsResponse = Message<"weft.monitoring.v1.ListPredictionsResponse"> & {
+  /**
+   * The predictions.
+   *
+   * @generated from field: repeated weft.monitoring.v1.LoggedPrediction predictions = 1;
+   */
+  predictions: LoggedPrediction[];
+
+  /**
+   * Next page; empty at the end.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message weft.monitoring.v1.ListPredictionsResponse.
+ * Use `create(ListPredictionsResponseSchema)` to create a new message.
+ */
+export const ListPredictionsResponseSchema: GenMessage<ListPredictionsResponse> = /*@__PURE__*/
+  messageDesc(file_weft_monitoring_v1_monitoring, 6);
 
 /**
  * The truth about one prediction.
@@ -250,7 +395,7 @@ export type Label = Message<"weft.monitoring.v1.Label"> & {
  * Use `create(LabelSchema)` to create a new message.
  */
 export const LabelSchema: GenMessage<Label> = /*@__PURE__*/
-  messageDesc(file_weft_monitoring_v1_monitoring, 4);
+  messageDesc(file_weft_monitoring_v1_monitoring, 7);
 
 /**
  * Labels to append.
@@ -278,7 +423,7 @@ export type LogLabelsRequest = Message<"weft.monitoring.v1.LogLabelsRequest"> & 
  * Use `create(LogLabelsRequestSchema)` to create a new message.
  */
 export const LogLabelsRequestSchema: GenMessage<LogLabelsRequest> = /*@__PURE__*/
-  messageDesc(file_weft_monitoring_v1_monitoring, 5);
+  messageDesc(file_weft_monitoring_v1_monitoring, 8);
 
 /**
  * What became of them.
@@ -306,7 +451,7 @@ export type LogLabelsResponse = Message<"weft.monitoring.v1.LogLabelsResponse"> 
  * Use `create(LogLabelsResponseSchema)` to create a new message.
  */
 export const LogLabelsResponseSchema: GenMessage<LogLabelsResponse> = /*@__PURE__*/
-  messageDesc(file_weft_monitoring_v1_monitoring, 6);
+  messageDesc(file_weft_monitoring_v1_monitoring, 9);
 
 /**
  * Asks for drift.
@@ -342,7 +487,7 @@ export type GetDriftRequest = Message<"weft.monitoring.v1.GetDriftRequest"> & {
  * Use `create(GetDriftRequestSchema)` to create a new message.
  */
 export const GetDriftRequestSchema: GenMessage<GetDriftRequest> = /*@__PURE__*/
-  messageDesc(file_weft_monitoring_v1_monitoring, 7);
+  messageDesc(file_weft_monitoring_v1_monitoring, 10);
 
 /**
  * Drift of one feature or score.
@@ -433,7 +578,7 @@ export type DriftStatistic = Message<"weft.monitoring.v1.DriftStatistic"> & {
  * Use `create(DriftStatisticSchema)` to create a new message.
  */
 export const DriftStatisticSchema: GenMessage<DriftStatistic> = /*@__PURE__*/
-  messageDesc(file_weft_monitoring_v1_monitoring, 8);
+  messageDesc(file_weft_monitoring_v1_monitoring, 11);
 
 /**
  * Quality of one model against labels that have arrived.
@@ -482,7 +627,7 @@ export type QualityStatistic = Message<"weft.monitoring.v1.QualityStatistic"> & 
  * Use `create(QualityStatisticSchema)` to create a new message.
  */
 export const QualityStatisticSchema: GenMessage<QualityStatistic> = /*@__PURE__*/
-  messageDesc(file_weft_monitoring_v1_monitoring, 9);
+  messageDesc(file_weft_monitoring_v1_monitoring, 12);
 
 /**
  * The drift.
@@ -538,7 +683,7 @@ export type GetDriftResponse = Message<"weft.monitoring.v1.GetDriftResponse"> & 
  * Use `create(GetDriftResponseSchema)` to create a new message.
  */
 export const GetDriftResponseSchema: GenMessage<GetDriftResponse> = /*@__PURE__*/
-  messageDesc(file_weft_monitoring_v1_monitoring, 10);
+  messageDesc(file_weft_monitoring_v1_monitoring, 13);
 
 /**
  * Prediction log, labels and drift.
@@ -565,6 +710,16 @@ export const MonitoringService: GenService<{
     methodKind: "unary";
     input: typeof LogLabelsRequestSchema;
     output: typeof LogLabelsResponseSchema;
+  },
+  /**
+   * Lists predictions as they were served, the last to arrive first.
+   *
+   * @generated from rpc weft.monitoring.v1.MonitoringService.ListPredictions
+   */
+  listPredictions: {
+    methodKind: "unary";
+    input: typeof ListPredictionsRequestSchema;
+    output: typeof ListPredictionsResponseSchema;
   },
   /**
    * Compares features and scores of a window with the release's reference.
