@@ -91,7 +91,7 @@ export async function beginOfflineJob(
       async begin(compiled) {
         const view = ingested.get(compiled);
         if (view === undefined) throw errors.VIEW_UNKNOWN({ view: compiled.name, scenario: scenario.name });
-        const next = await job.beginGeneration(view);
+        const next = await job.beginEmpty(view);
         return {
           write: (entries) => store.write(entries.map(({ key, state }) => ({ view: next, key, merge: () => state }))),
         };

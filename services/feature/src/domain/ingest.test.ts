@@ -188,7 +188,7 @@ describe("ingestion", () => {
     const view = views[0] as IngestedView;
     await ingest.push(push("1", [1n, 1]));
     const job = await ingest.beginJob("s");
-    const next = await job.beginGeneration(view);
+    const next = await job.beginEmpty(view);
     await ingest.push(push("2", [1n, 2]));
     const state = activity.emptyState();
     let rows = 0;

@@ -2,8 +2,9 @@ import type { Source } from "@weft/scenario";
 import { errors } from "../errors.ts";
 import type { EntityKey } from "./entity-key.ts";
 import type { EventLog, LoggedEvents, PushedEvents } from "./event-log.ts";
-import type { PushedPart, PushedRows } from "./offline-store.ts";
-import type { Mutation, OnlineStore, ViewHandle } from "./online-store.ts";
+import { GenerationJob, type IngestSteps } from "./generation-job.ts";
+import type { PushedPart } from "./offline-store.ts";
+import type { AppliedOffset, Mutation, OnlineStore, ViewHandle } from "./online-store.ts";
 import { type CompiledView, type SourceRow, sourceFields } from "./view-state.ts";
 
 /** A view version that takes part in ingestion. */
@@ -23,15 +24,6 @@ export interface IngestObserver {
   corrupt(view: string, cause: unknown): void;
   /** Rows were durable and could not be applied; they are applied again later. */
   behind(cause: unknown): void;
-}
-
-/** A job over what had been pushed when it began. */
-export interface IngestJob {
-  readonly pushed: PushedRows;
-  /** Makes an empty generation of a view for the job to fill. */
-  beginGeneration(view: IngestedView): Promise<ViewHandle>;
-  /** Adds what was pushed meanwhile to the generations begun, and moves readers over. */
-  publish(): Promise<void>;
 }
 
 interface Waiting {
@@ -61,6 +53,8 @@ export class Ingest {
   readonly #queueRowsMax: number;
   readonly #views = new Map<string, Active>();
   readonly #behind = new Set<string>();
+  /** Keys written of late, of the views that a job copies. */
+  readonly #changed = new Map<ViewHandle, Set<EntityKey>>();
   #queue: Waiting[] = [];
   #queuedRows = 0;
   /** Steps that change states run one after another. */
@@ -131,57 +125,55 @@ export class Ingest {
     if (this.#behind.size > 0) await this.#exclusively(() => this.#catchUpBehind());
   }
 
-  /**
-   * Begins a job over what has been pushed so far. Generations that it begins are completed with what is pushed
-   * meanwhile when they are published. One job at a time.
-   */
-  async beginJob(scenario: string): Promise<IngestJob> {
+  /** Begins a job over what has been pushed so far. One job at a time. */
+  async beginJob(scenario: string): Promise<GenerationJob> {
     const until = await this.#log.endOffset();
-    const begun: { readonly view: IngestedView; readonly next: ViewHandle }[] = [];
-    return {
-      pushed: (source) => this.#pushedRows(scenario, source, until),
-      beginGeneration: async (view) => {
-        const next = await this.#store.createGeneration(view.handle);
-        begun.push({ view, next });
-        return next;
+    const steps: IngestSteps = {
+      store: this.#store,
+      exclusively: (step) => this.#exclusively(step),
+      catchUp: (view, handle) => this.#catchUp(view, handle),
+      takeChanged: (view) => {
+        const changed = this.#changed.get(view) ?? [];
+        this.#changed.set(view, new Set());
+        return [...changed];
       },
-      publish: () =>
-        this.#exclusively(async () => {
-          for (const { view, next } of begun) {
-            await this.#store.write([], [{ view: next, offset: until }]);
-            await this.#catchUp(view, next);
-          }
-          await this.#store.publish(begun.map(({ next }) => next));
-          for (const { view } of begun) this.#behind.delete(view.handle.id);
-        }),
+      forgetChanged: (view) => void this.#changed.delete(view),
+      settled: (views) => {
+        for (const { handle } of views) this.#behind.delete(handle.id);
+      },
     };
+    return new GenerationJob(steps, (source) => this.#pushedRows(scenario, source, until), until);
   }
 
   /** Waits for what is being written. */
   async close(): Promise<void> {
-    await this.#tail;
+    let tail: unknown;
+    while (tail !== this.#tail) {
+      tail = this.#tail;
+      await tail;
+    }
   }
 
+  /** One batch a turn, so that other steps come in between while pushes keep coming. */
   async #pump(): Promise<void> {
-    while (this.#queue.length > 0) {
-      const batch = this.#takeBatch();
-      try {
-        const appended = await this.#log.append(batch.map(({ events }) => events));
-        const logged = batch.flatMap(({ events }, index): LoggedEvents[] => {
-          const { offset = 0, duplicate = true } = appended[index] ?? {};
-          if (!duplicate) this.#observer.accepted(events.source, events.rows.length);
-          return duplicate ? [] : [{ ...events, offset }];
-        });
-        await this.#applyNew(logged);
-        batch.forEach(({ resolve }, index) => {
-          resolve(appended[index]?.duplicate ?? false);
-        });
-      } catch (error) {
-        for (const { reject } of batch) reject(error);
-      }
-      for (const { events } of batch) this.#queuedRows -= events.rows.length;
+    const batch = this.#takeBatch();
+    try {
+      const appended = await this.#log.append(batch.map(({ events }) => events));
+      const logged = batch.flatMap(({ events }, index): LoggedEvents[] => {
+        const { offset = 0, duplicate = true } = appended[index] ?? {};
+        if (!duplicate) this.#observer.accepted(events.source, events.rows.length);
+        return duplicate ? [] : [{ ...events, offset }];
+      });
+      await this.#applyNew(logged);
+      batch.forEach(({ resolve }, index) => {
+        resolve(appended[index]?.duplicate ?? false);
+      });
+    } catch (error) {
+      for (const { reject } of batch) reject(error);
     }
-    this.#isPumping = false;
+    for (const { events } of batch) this.#queuedRows -= events.rows.length;
+    this.#isPumping = this.#queue.length > 0;
+    if (this.#isPumping) void this.#exclusively(() => this.#pump());
   }
 
   #takeBatch(): Waiting[] {
@@ -208,7 +200,7 @@ export class Ingest {
         mutations.push(...this.#mutations(view, view.handle, own));
         offsets.push({ view: view.handle, offset: last.offset });
       }
-      if (offsets.length > 0) await this.#store.write(mutations, offsets);
+      if (offsets.length > 0) await this.#write(mutations, offsets);
     } catch (cause) {
       for (const view of this.#views.values())
         if (events.some(({ scenario, source }) => isReadBy(view, scenario, source))) this.#behind.add(view.handle.id);
@@ -225,14 +217,25 @@ export class Ingest {
     }
   }
 
+  /** Applies what the log holds behind a handle's applied offset, up to where the log ends now. */
   async #catchUp(view: IngestedView, handle: ViewHandle): Promise<void> {
+    const end = await this.#log.endOffset();
     let offset = await this.#store.appliedOffset(handle);
-    while (true) {
+    while (offset < end) {
       const events = await this.#log.read(view.scenario, view.compiled.view.source.name, offset, pagePushes);
       const last = events.at(-1);
       if (last === undefined) return;
       offset = last.offset;
-      await this.#store.write(this.#mutations(view, handle, events), [{ view: handle, offset }]);
+      await this.#write(this.#mutations(view, handle, events), [{ view: handle, offset }]);
+    }
+  }
+
+  async #write(mutations: readonly Mutation[], offsets: readonly AppliedOffset[]): Promise<void> {
+    try {
+      await this.#store.write(mutations, offsets);
+    } finally {
+      // Noted once the write is over, so that whoever copied the state from before it copies it again.
+      if (this.#changed.size > 0) for (const { view, key } of mutations) this.#changed.get(view)?.add(key);
     }
   }
 

@@ -1,0 +1,118 @@
+import type { EntityKey } from "./entity-key.ts";
+import type { IngestedView } from "./ingest.ts";
+import type { PushedRows } from "./offline-store.ts";
+import { type OnlineStore, ReadBatch, type ViewHandle } from "./online-store.ts";
+
+/** What a job needs of ingestion. */
+export interface IngestSteps {
+  readonly store: OnlineStore;
+  /** Runs a step while nothing is written to the published states. */
+  exclusively<T>(step: () => Promise<T>): Promise<T>;
+  /** Applies to a generation what the log holds behind its applied offset, up to where the log ends now. */
+  catchUp(view: IngestedView, handle: ViewHandle): Promise<void>;
+  /** Keys of a view's published states written since the last call; the first call begins to note them. */
+  takeChanged(view: ViewHandle): readonly EntityKey[];
+  /** Ends what `takeChanged` began. */
+  forgetChanged(view: ViewHandle): void;
+  /** The views hold all that is durable. */
+  settled(views: readonly IngestedView[]): void;
+}
+
+const copyKeysMax = 500;
+/** Catching up goes on without holding pushes up until this many rounds; the rest is done while they wait. */
+const roundsMax = 3;
+
+/**
+ * New generations of views, filled beside the published ones. Pushes go on into the published generation and, through
+ * the log, into the new one: what was pushed since the job began is in it once, and visible with it.
+ */
+export class GenerationJob {
+  /** The rows that had been pushed when the job began. */
+  readonly pushed: PushedRows;
+  readonly #steps: IngestSteps;
+  readonly #until: number;
+  readonly #begun = new Map<string, { readonly view: IngestedView; readonly next: ViewHandle }>();
+
+  /** `until`: the log's end when the job began. */
+  constructor(steps: IngestSteps, pushed: PushedRows, until: number) {
+    this.#steps = steps;
+    this.pushed = pushed;
+    this.#until = until;
+  }
+
+  /** Makes an empty generation, to be filled with all rows of the source and all that had been pushed. */
+  async beginEmpty(view: IngestedView): Promise<ViewHandle> {
+    const next = await this.#begin(view);
+    await this.#steps.store.write([], [{ view: next, offset: this.#until }]);
+    return next;
+  }
+
+  /** Makes a generation with the states that readers see, to be filled with further rows of the source. */
+  async beginCopy(view: IngestedView): Promise<ViewHandle> {
+    const { store } = this.#steps;
+    const next = await this.#begin(view);
+    this.#steps.takeChanged(view.handle);
+    try {
+      let after: EntityKey | undefined;
+      while (true) {
+        const keys = await store.listKeys(view.handle, after, copyKeysMax);
+        after = keys.at(-1);
+        if (after === undefined) break;
+        await this.#copy(view.handle, next, keys);
+        await this.#copy(view.handle, next, this.#steps.takeChanged(view.handle));
+      }
+      await this.#steps.exclusively(async () => {
+        await this.#copy(view.handle, next, this.#steps.takeChanged(view.handle));
+        await store.write([], [{ view: next, offset: await store.appliedOffset(view.handle) }]);
+      });
+    } finally {
+      this.#steps.forgetChanged(view.handle);
+    }
+    return next;
+  }
+
+  /** Takes up the generation that readers saw before; undefined where there is none. */
+  async beginPrevious(view: IngestedView): Promise<ViewHandle | undefined> {
+    const next = await this.#steps.store.previousGeneration(view.handle);
+    if (next !== undefined) this.#begun.set(view.handle.id, { view, next });
+    return next;
+  }
+
+  /** Adds what was pushed meanwhile to the generations begun, and moves readers over, all views at once. */
+  async publish(): Promise<void> {
+    const begun = [...this.#begun.values()];
+    for (let round = 0; round < roundsMax; round++)
+      for (const { view, next } of begun) await this.#steps.catchUp(view, next);
+    await this.#steps.exclusively(async () => {
+      for (const { view, next } of begun) await this.#steps.catchUp(view, next);
+      await this.#steps.store.publish(begun.map(({ next }) => next));
+      this.#steps.settled(begun.map(({ view }) => view));
+    });
+    this.#begun.clear();
+  }
+
+  /** Drops what was begun and not published. */
+  async drop(): Promise<void> {
+    for (const { next } of this.#begun.values()) await this.#steps.store.dropGeneration(next);
+    this.#begun.clear();
+  }
+
+  async #begin(view: IngestedView): Promise<ViewHandle> {
+    const next = await this.#steps.store.createGeneration(view.handle);
+    this.#begun.set(view.handle.id, { view, next });
+    return next;
+  }
+
+  async #copy(from: ViewHandle, to: ViewHandle, keys: readonly EntityKey[]): Promise<void> {
+    if (keys.length === 0) return;
+    const batch = new ReadBatch();
+    for (const key of keys) batch.add(from, key);
+    await this.#steps.store.get(batch);
+    await this.#steps.store.write(
+      keys.flatMap((key, place) => {
+        const bytes = batch.values[place]?.bytes;
+        return bytes === undefined ? [] : [{ view: to, key, merge: () => bytes }];
+      }),
+    );
+  }
+}
