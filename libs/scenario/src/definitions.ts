@@ -65,10 +65,13 @@ export interface FieldFeature {
 }
 
 /**
- * Function of a window aggregate. `count` needs no field. `last`: value of the newest event. `distinct`: exact number
- * of different values. `recent`: the newest different values of a key field, newest first (type keys). `top`: the most
- * frequent values of a key field, most frequent first, ties by smaller value (type keys). On an empty window count,
- * sum and distinct are 0, recent and top are empty lists, and the others are absent (null). std is the population's.
+ * Function of a window aggregate. `count` needs no field; with one it counts events where it is
+ * not null. `last`: value of the newest event. `distinct`: exact number
+ * of different values. `approx_distinct`: their number by HyperLogLog with 4,096 registers, standard error 1.6 %, at a
+ * bounded size. `quantile`: a value within 1/128 of the exact quantile's magnitude (DDSketch). `recent`: the newest
+ * different values of a key field, newest first (type keys). `top`: the most frequent values of a key field, most
+ * frequent first, ties by smaller value (type keys). On an empty window count, sum, distinct and approx_distinct are 0,
+ * recent and top are empty lists, and the others are absent (null). std is the population's.
  */
 export type AggregateFunction =
   | "count"
@@ -79,20 +82,41 @@ export type AggregateFunction =
   | "std"
   | "last"
   | "distinct"
+  | "approx_distinct"
+  | "quantile"
   | "recent"
   | "top";
+
+/**
+ * Kind of a window, read at t. `sliding`: from `floor(t − W, slide)` to t. `tumbling`: the newest window of the grid of
+ * W since 1970 that is over, from `floor(t, W) − W` to `floor(t, W)`. `session`: from the first event of the running
+ * session to t; a session goes on while the key's next event of the source, filtered or not, is at most the gap later,
+ * and it is over, and empty, once t is more than the gap after its newest event. Starts are inclusive, ends exclusive.
+ */
+export type WindowKind = "sliding" | "tumbling" | "session";
 
 /** One function over one field in several windows; makes a feature a window, named `<name>_<window>`. */
 export interface Aggregate {
   readonly function: AggregateFunction;
   /** Field of the source; none for count. */
   readonly field?: string;
+  /** Lengths of the windows; of a session its gap. */
   readonly windows: readonly DurationText[];
+  /** Default sliding. */
+  readonly kind?: WindowKind;
+  /**
+   * Greatest reach of a session: of a longer one only the events of this last span count. At least the gap; default
+   * "24h", or 2,048 slides where that is less. The slide is the greatest of 1 s, 5 s, 1 min, 5 min, 1 h and 1 day that is
+   * at most the gap; the span's left edge is aligned to it.
+   */
+  readonly longest?: DurationText;
   /** Counts only events whose field equals this value. */
   readonly where?: { readonly field: string; readonly equals: number | bigint | boolean | string };
+  /** Which quantile, 0 to 1: of n values in order, the one at place floor(quantile * (n − 1)), from 0. Only for quantile. */
+  readonly quantile?: number;
   /** Greatest number of values for recent and top, 1 to 10,000; default 100. */
   readonly limit?: number;
-  /** Alignment of the window's left edge; default by the rule of slides. */
+  /** Alignment of a sliding window's left edge; default by the rule of slides. */
   readonly slide?: DurationText;
   /** Stands in where the function has no value, if the view's ladder has "default". */
   readonly default?: number;

@@ -10,11 +10,17 @@ export function slideMsOf(window: string, declared?: string): number {
   return slidesMs.find((slide) => slide <= windowMs / 12) ?? 1_000;
 }
 
+/** The slide of a session in milliseconds: the greatest of 1 s, 5 s, 1 min, 5 min, 1 h and 1 day that is at most its gap. */
+export function sessionSlideMs(gapMs: number): number {
+  return slidesMs.find((slide) => slide <= gapMs) ?? 1_000;
+}
+
 /** Type of what an aggregate answers. */
 export function aggregateType(aggregate: Aggregate, fieldType: ValueType | undefined): ValueType {
   switch (aggregate.function) {
     case "count":
     case "distinct":
+    case "approx_distinct":
       return "int64";
     case "recent":
     case "top":

@@ -1,7 +1,7 @@
 export * from "./data.ts";
 export * from "./definitions.ts";
 export { type DurationText, durationMs, parseDurationMs } from "./duration.ts";
-export { aggregateType, featureNamesOf, slideMsOf } from "./features.ts";
+export { aggregateType, featureNamesOf, sessionSlideMs, slideMsOf } from "./features.ts";
 export { loadDefaultExport, loadScenario, ScenarioError } from "./load.ts";
 export type { Site } from "./site.ts";
 export { referenceTypes, type ScenarioFault, validateScenario } from "./validate.ts";

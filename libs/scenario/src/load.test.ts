@@ -67,6 +67,43 @@ describe("loadScenario", () => {
     );
   });
 
+  test("each fault of an aggregate names its view's file and line", () => {
+    const faultOf = (aggregate: string) => {
+      const broken = good.replace('function: "sum", field: "amount", windows: ["1h", "24h"]', aggregate);
+      return faultsOf(write(`aggregate-${aggregates++}`, broken))[0];
+    };
+    let aggregates = 0;
+    const at = 'scenario.ts:6: view "activity": aggregate "spent"';
+    expect(faultOf('function: "median", field: "amount", windows: ["1h"]')).toBe(
+      `${at} has the unknown function "median"`,
+    );
+    expect(faultOf('function: "quantile", field: "amount", windows: ["1h"]')).toBe(
+      `${at} needs a quantile from 0 to 1`,
+    );
+    expect(faultOf('function: "max", field: "amount", quantile: 0.5, windows: ["1h"]')).toBe(
+      `${at}: max takes no quantile`,
+    );
+    expect(faultOf('function: "top", field: "amount", windows: ["1h"]')).toBe(
+      `${at}: top needs an int64 or string field`,
+    );
+    expect(faultOf('function: "count", kind: "hopping", windows: ["1h"]')).toBe(
+      `${at}: kind "hopping" must be sliding, tumbling or session`,
+    );
+    expect(faultOf('function: "count", kind: "tumbling", windows: ["1h"], slide: "5m"')).toBe(
+      `${at}: a tumbling window has no slide`,
+    );
+    expect(faultOf('function: "count", kind: "session", windows: ["1h"], longest: "30m"')).toBe(
+      `${at}: longest "30m" is shorter than the gap "1h"`,
+    );
+    expect(faultOf('function: "count", kind: "session", windows: ["5s"], longest: "24h"')).toBe(
+      `${at}: longest "24h" is more than 2048 slides of 5 s`,
+    );
+    expect(faultOf('function: "count", windows: ["90d"], slide: "1s"')).toBe(
+      `${at}: window "90d" is more than 2048 slides of 1 s`,
+    );
+    expect(faultOf('function: "count", windows: ["1h"], slide: "soon"')).toBe(`${at}: slide "soon" is not a duration`);
+  });
+
   test("an example that could not be asked is a fault", () => {
     const wrong = good.replace(
       "entities: { card: 1n }, request: { amount: 3 }",

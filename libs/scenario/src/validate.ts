@@ -1,5 +1,6 @@
 import type {
   Aggregate,
+  AggregateFunction,
   Example,
   FeatureReference,
   FeatureView,
@@ -9,7 +10,7 @@ import type {
   ValueType,
 } from "./definitions.ts";
 import { parseDurationMs } from "./duration.ts";
-import { featureNamesOf, slideMsOf } from "./features.ts";
+import { featureNamesOf, sessionSlideMs, slideMsOf } from "./features.ts";
 import type { Site } from "./site.ts";
 
 /** One thing that is wrong with a scenario. */
@@ -24,10 +25,31 @@ export interface ScenarioFault {
 const namePattern = /^[a-z][a-z0-9_]{0,62}$/;
 const scalarTypes = new Set(["float32", "float64", "int64", "bool", "string", "bytes"]);
 const matrixTypes = new Set(["float32", "float64", "int64", "bool"]);
-const functions = new Set(["count", "sum", "mean", "min", "max", "std", "last", "distinct", "recent", "top"]);
-const fieldlessFunctions = new Set(["count"]);
-const listFunctions = new Set(["recent", "top"]);
-const bounds = { views: 200, features: 2_000, models: 50, transforms: 200, examples: 100, windows: 20 } as const;
+/** What field each function reads: none needed, a number, a key, or any value that can be told apart. */
+const functionFields = {
+  count: "any",
+  sum: "number",
+  mean: "number",
+  min: "number",
+  max: "number",
+  std: "number",
+  quantile: "number",
+  last: "number or key",
+  distinct: "scalar",
+  approx_distinct: "scalar",
+  recent: "key",
+  top: "key",
+} as const satisfies Record<AggregateFunction, string>;
+const windowKinds = new Set(["sliding", "tumbling", "session"]);
+const bounds = {
+  views: 200,
+  features: 2_000,
+  models: 50,
+  transforms: 200,
+  examples: 100,
+  windows: 20,
+  slides: 2_048,
+} as const;
 
 /** Every fault of a scenario, each with the place of its definition; empty when there is none. */
 export function validateScenario(scenario: Scenario): ScenarioFault[] {
@@ -218,41 +240,76 @@ function checkView(
 
 function checkAggregate(view: FeatureView, own: string, aggregate: Aggregate, fault: Fault): void {
   const where = `view "${view.name}": aggregate "${own}"`;
-  if (!functions.has(aggregate.function)) fault(view.at, `${where} has the unknown function "${aggregate.function}"`);
-  const type = aggregate.field === undefined ? undefined : view.source.fields[aggregate.field];
-  if (fieldlessFunctions.has(aggregate.function)) {
-    if (aggregate.field !== undefined) fault(view.at, `${where}: ${aggregate.function} takes no field`);
-  } else if (type === undefined)
-    fault(view.at, `${where} reads field "${aggregate.field}", which source "${view.source.name}" lacks`);
-  else if (listFunctions.has(aggregate.function) && type !== "int64" && type !== "string")
-    fault(view.at, `${where}: ${aggregate.function} needs an int64 or string field`);
-  else if (
-    !listFunctions.has(aggregate.function) &&
-    aggregate.function !== "distinct" &&
-    !matrixTypes.has(String(type))
-  )
-    fault(view.at, `${where}: ${aggregate.function} needs a number field`);
+  checkAggregateField(view, where, aggregate, fault);
   if (aggregate.where !== undefined && view.source.fields[aggregate.where.field] === undefined)
     fault(
       view.at,
       `${where} is filtered by field "${aggregate.where.field}", which source "${view.source.name}" lacks`,
     );
-  if (aggregate.windows.length === 0 || aggregate.windows.length > bounds.windows)
-    fault(view.at, `${where} needs 1 to ${bounds.windows} windows`);
-  for (const window of aggregate.windows) {
-    const ms = parseDurationMs(window);
-    if (ms === undefined || ms < 1000) fault(view.at, `${where}: window "${window}" is not a duration of at least 1s`);
-  }
-  if (aggregate.slide !== undefined) {
-    const slide = parseDurationMs(aggregate.slide);
-    if (slide === undefined || slide === 0) fault(view.at, `${where}: slide "${aggregate.slide}" is not a duration`);
-    else
-      for (const window of aggregate.windows)
-        if (slideMsOf(window, aggregate.slide) > (parseDurationMs(window) ?? 0))
-          fault(view.at, `${where}: slide "${aggregate.slide}" is longer than window "${window}"`);
-  }
+  checkWindows(view, where, aggregate, fault);
+  const { function: name, quantile } = aggregate;
+  if (name === "quantile" && !(typeof quantile === "number" && quantile >= 0 && quantile <= 1))
+    fault(view.at, `${where} needs a quantile from 0 to 1`);
+  if (name !== "quantile" && quantile !== undefined) fault(view.at, `${where}: ${name} takes no quantile`);
   const limit = aggregate.limit ?? 100;
   if (!Number.isInteger(limit) || limit < 1 || limit > 10_000) fault(view.at, `${where}: limit must be 1 to 10000`);
+}
+
+function checkAggregateField(view: FeatureView, where: string, aggregate: Aggregate, fault: Fault): void {
+  const { function: name, field } = aggregate;
+  const wanted: string | undefined = Object.hasOwn(functionFields, name) ? functionFields[name] : undefined;
+  if (wanted === undefined) {
+    fault(view.at, `${where} has the unknown function "${name}"`);
+    return;
+  }
+  const type = field === undefined ? undefined : view.source.fields[field];
+  const isKey = type === "int64" || type === "string";
+  if (type === undefined) {
+    if (field !== undefined || wanted !== "any")
+      fault(view.at, `${where} reads field "${field}", which source "${view.source.name}" lacks`);
+  } else if (wanted === "key" && !isKey) fault(view.at, `${where}: ${name} needs an int64 or string field`);
+  else if (wanted === "number" && !matrixTypes.has(String(type)))
+    fault(view.at, `${where}: ${name} needs a number field`);
+  else if (wanted === "number or key" && !isKey && !matrixTypes.has(String(type)))
+    fault(view.at, `${where}: ${name} needs a number, int64 or string field`);
+  else if (wanted === "scalar" && (!scalarTypes.has(String(type)) || type === "bytes"))
+    fault(view.at, `${where}: ${name} cannot tell values of ${JSON.stringify(type)} apart`);
+}
+
+function checkWindows(view: FeatureView, where: string, aggregate: Aggregate, fault: Fault): void {
+  const { windows, kind = "sliding", slide, longest } = aggregate;
+  if (!windowKinds.has(kind)) {
+    fault(view.at, `${where}: kind "${kind}" must be sliding, tumbling or session`);
+    return;
+  }
+  if (windows.length === 0 || windows.length > bounds.windows)
+    fault(view.at, `${where} needs 1 to ${bounds.windows} windows`);
+  if (slide !== undefined && kind !== "sliding") fault(view.at, `${where}: a ${kind} window has no slide`);
+  if (longest !== undefined && kind !== "session") fault(view.at, `${where}: only a session has a longest span`);
+  for (const window of windows) {
+    const ms = parseDurationMs(window);
+    if (ms === undefined || ms < 1000) {
+      fault(view.at, `${where}: window "${window}" is not a duration of at least 1s`);
+      continue;
+    }
+    const stepMs = kind === "tumbling" ? ms : kind === "session" ? sessionSlideMs(ms) : slideMs(window, slide);
+    const spanMs = kind === "session" && longest !== undefined ? parseDurationMs(longest) : ms;
+    if (stepMs === undefined) fault(view.at, `${where}: slide "${slide}" is not a duration`);
+    else if (spanMs === undefined) fault(view.at, `${where}: longest "${longest}" is not a duration`);
+    else if (stepMs > ms) fault(view.at, `${where}: slide "${slide}" is longer than window "${window}"`);
+    else if (spanMs < ms) fault(view.at, `${where}: longest "${longest}" is shorter than the gap "${window}"`);
+    else if (spanMs / stepMs > bounds.slides)
+      fault(
+        view.at,
+        `${where}: ${kind === "session" ? `longest "${longest}"` : `window "${window}"`} is more than ${bounds.slides} slides of ${stepMs / 1000} s`,
+      );
+  }
+}
+
+/** Milliseconds of a sliding window's slide; undefined where the declared one is no duration or 0. */
+function slideMs(window: string, declared: string | undefined): number | undefined {
+  if (declared !== undefined && !((parseDurationMs(declared) ?? 0) > 0)) return undefined;
+  return slideMsOf(window, declared);
 }
 
 function checkModel(

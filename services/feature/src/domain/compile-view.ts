@@ -79,6 +79,8 @@ function digestOf(view: FeatureView, bounds: WindowBounds): string {
       a.where === undefined ? null : [a.where.field, typeof a.where.equals, String(a.where.equals)],
       a.limit ?? null,
       a.slide ?? null,
+      // Named only where they are set, so that what was stored before they existed is still read.
+      ...(a.kind === undefined || a.kind === "sliding" ? [] : [{ kind: a.kind, longest: a.longest ?? null }]),
     ]),
     bounds: Object.keys(view.aggregates).length > 0 ? bounds : null,
   };

@@ -1,7 +1,10 @@
 import { type Aggregate, aggregateType, type FeatureView, type Value, type ValueType } from "@weft/scenario";
 import { type DictionaryKind, dictionaryKind } from "./dictionary.ts";
+import { DistinctSketch } from "./distinct-sketch.ts";
+import { QuantileSketch } from "./quantile-sketch.ts";
+import type { Sketch } from "./sketch.ts";
 import type { SourceField, ViewFeature } from "./view-state.ts";
-import { TileLevels, type WindowSpec, windowSpec } from "./window.ts";
+import { isSameWindow, TileLevels, type WindowSpec, windowSpec } from "./window.ts";
 
 /** Words (doubles) before the tiles: tag, newest event time, tiles, words of tiles, raw events, values not kept. */
 export const Header = { Tag: 0, Newest: 1, Tiles: 2, TileWords: 3, Raw: 4, Overflow: 5, Words: 6 } as const;
@@ -32,6 +35,21 @@ export interface ValueSet {
   readonly newestMax: number;
 }
 
+/** What a sketch summarizes. */
+export type SketchKind = "distinct" | "quantile";
+
+/** A sketch of one column over the events that pass a condition. */
+export interface SketchSlot {
+  readonly kind: SketchKind;
+  readonly column: number;
+  readonly where: number;
+}
+
+/** An empty sketch. */
+export function createSketch(kind: SketchKind): Sketch {
+  return kind === "distinct" ? new DistinctSketch() : new QuantileSketch();
+}
+
 /** Words of an entry of a value set: code, events, event time and created time of the newest. */
 export const setEntryWords = 4;
 
@@ -47,6 +65,8 @@ export interface WindowOutput {
   readonly squares: number;
   /** Value set it reads; -1 for none. */
   readonly set: number;
+  /** Sketch it reads; -1 for none. */
+  readonly sketch: number;
   readonly limit: number;
 }
 
@@ -57,6 +77,8 @@ export interface RawColumn {
   readonly type: ValueType;
   /** Index of the dictionary; -1 where the column holds numbers, or 1 for any value that is no number. */
   readonly dictionary: number;
+  /** Set where the column holds the codes of a sketch. */
+  readonly sketch: SketchKind | undefined;
 }
 
 /** A condition on a row. */
@@ -88,6 +110,7 @@ export interface WindowLayout {
   readonly levels: TileLevels;
   readonly slots: readonly Slot[];
   readonly sets: readonly ValueSet[];
+  readonly sketches: readonly SketchSlot[];
   readonly columns: readonly RawColumn[];
   readonly conditions: readonly Condition[];
   readonly dictionaries: readonly DictionaryKind[];
@@ -135,8 +158,8 @@ export function layoutWindows(
   const specs: WindowSpec[] = [];
   for (const aggregate of Object.values(view.aggregates))
     for (const window of aggregate.windows) {
-      const spec = windowSpec(window, aggregate.slide);
-      intern(specs, spec, (other) => other.windowUs === spec.windowUs && other.slideUs === spec.slideUs);
+      const spec = windowSpec(window, aggregate);
+      intern(specs, spec, (other) => isSameWindow(other, spec));
     }
   const windows = specs.sort((a, b) => a.windowUs - b.windowUs || a.slideUs - b.slideUs);
 
@@ -147,6 +170,7 @@ export function layoutWindows(
   const slots: Omit<Slot, "column">[] = [];
   const slotColumns: number[] = [];
   const sets: { column: number; where: number; newestMax: number }[] = [];
+  const sketches: SketchSlot[] = [];
   const outputs: WindowOutput[] = [];
   let accumulatorWords = 0;
 
@@ -163,14 +187,19 @@ export function layoutWindows(
     accumulatorWords += gather === Gather.Sum || gather === Gather.Last ? 3 : gather === Gather.Squares ? 2 : 1;
     return slots.length - 1;
   };
-  const addColumn = (field: number, coded: boolean): number => {
+  const addColumn = (field: number, coded: boolean, sketch?: SketchKind): number => {
     const type = fields[field]?.type ?? "float64";
-    const same = (other: RawColumn) => other.field === field && other.dictionary >= 0 === coded;
+    const same = (other: RawColumn) =>
+      other.field === field && other.dictionary >= 0 === coded && other.sketch === sketch;
     const found = columns.findIndex(same);
     if (found >= 0) return found;
     const kind = coded ? dictionaryKind(type) : undefined;
-    columns.push({ field, type, dictionary: kind === undefined ? -1 : dictionaries.push(kind) - 1 });
+    columns.push({ field, type, dictionary: kind === undefined ? -1 : dictionaries.push(kind) - 1, sketch });
     return columns.length - 1;
+  };
+  const addSketch = (kind: SketchKind, field: number, where: number): number => {
+    const sketch = { kind, column: addColumn(field, false, kind), where };
+    return intern(sketches, sketch, (other) => other.column === sketch.column && other.where === where);
   };
   const addSet = (column: number, where: number, newestMax: number): number => {
     const index = intern(sets, { column, where, newestMax }, (s) => s.column === column && s.where === where);
@@ -190,29 +219,34 @@ export function layoutWindows(
     if (!Number.isInteger(limit) || limit < 1 || limit > 10_000)
       throw new RangeError(`${what}: limit must be a whole number from 1 to 10000`);
     if (aggregate.windows.length === 0) throw new RangeError(`${what} has no window`);
-    const needsNumber = () => {
+    const checkNumber = () => {
       if (type === undefined || !numericTypes.has(type))
         throw new RangeError(
           `${what}: ${aggregate.function} needs a number, and "${aggregate.field}" is ${describe(type ?? "bytes")}`,
         );
+    };
+    const needsNumber = () => {
+      checkNumber();
       return addColumn(field, false);
     };
-    const needsDistinguishable = () => {
+    const checkDistinguishable = () => {
       if (type === undefined || dictionaryKind(type) === undefined)
         throw new RangeError(`${what}: ${aggregate.function} cannot tell values of ${describe(type ?? "bytes")} apart`);
-      return addColumn(field, true);
     };
     const needsKeys = () => {
       if (type !== "int64" && type !== "string")
         throw new RangeError(`${what}: ${aggregate.function} needs an int64 or string field`);
       return addColumn(field, true);
     };
+    // A tumbling window ends before the newest events, which says nothing about what is newest inside it.
+    const newestMax = (count: number) => (aggregate.kind === "tumbling" ? 0 : count);
     const answer = aggregateType(aggregate, type);
     if (aggregate.default !== undefined && !isDefaultFor(answer, aggregate.default))
       throw new RangeError(`${what}: default ${aggregate.default} is not of type ${describe(answer)}`);
     let slot = -1;
     let squares = -1;
     let set = -1;
+    let sketch = -1;
     switch (aggregate.function) {
       case "count":
         slot = addSlot(Gather.Count, field < 0 ? -1 : addColumn(field, false), where);
@@ -233,25 +267,36 @@ export function layoutWindows(
         break;
       case "last":
         // An int64 is kept whole, and a text cannot be a number: both go through a dictionary.
-        if (type === "int64" || type === "string") set = addSet(needsKeys(), where, 1);
+        if (type === "int64" || type === "string") set = addSet(needsKeys(), where, newestMax(1));
         else slot = addSlot(Gather.Last, needsNumber(), where);
         break;
       case "distinct":
-        set = addSet(needsDistinguishable(), where, 0);
+        checkDistinguishable();
+        set = addSet(addColumn(field, true), where, 0);
+        break;
+      case "approx_distinct":
+        checkDistinguishable();
+        sketch = addSketch("distinct", field, where);
+        break;
+      case "quantile":
+        checkNumber();
+        if (aggregate.quantile === undefined || !(aggregate.quantile >= 0 && aggregate.quantile <= 1))
+          throw new RangeError(`${what}: quantile must be a number from 0 to 1`);
+        sketch = addSketch("quantile", field, where);
         break;
       case "recent":
-        set = addSet(needsKeys(), where, limit);
+        set = addSet(needsKeys(), where, newestMax(limit));
         break;
       case "top":
         set = addSet(needsKeys(), where, 0);
         break;
     }
     for (const text of aggregate.windows) {
-      const spec = windowSpec(text, aggregate.slide);
-      const window = windows.findIndex((w) => w.windowUs === spec.windowUs && w.slideUs === spec.slideUs);
+      const spec = windowSpec(text, aggregate);
+      const window = windows.findIndex((other) => isSameWindow(other, spec));
       const fallback = view.ladder.includes("default") ? aggregate.default : undefined;
       const feature = { name: `${name}_${text}`, type: answer, default: fallback };
-      outputs.push({ feature, aggregate, window, slot, squares, set, limit });
+      outputs.push({ feature, aggregate, window, slot, squares, set, sketch, limit });
     }
   }
 
@@ -285,6 +330,7 @@ export function layoutWindows(
       column: columnsAt + set.column,
       dictionary: columns[set.column]?.dictionary ?? -1,
     })),
+    sketches: sketches.map((sketch) => ({ ...sketch, column: columnsAt + sketch.column })),
     columns,
     conditions,
     dictionaries,

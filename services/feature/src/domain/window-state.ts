@@ -1,9 +1,23 @@
 import type { Value } from "@weft/scenario";
 import { Dictionary, type Distinguishable } from "./dictionary.ts";
+import { DistinctSketch, distinctCode } from "./distinct-sketch.ts";
 import { addNumber, addPair, addSquare, standardDeviation } from "./exact-sum.ts";
+import { QuantileSketch, quantileCode } from "./quantile-sketch.ts";
+import { packedSketchWords, type Sketch } from "./sketch.ts";
 import type { SourceRow, ViewFeature, ViewReading, ViewState } from "./view-state.ts";
-import { floorTo, windowStartUs } from "./window.ts";
-import { Gather, Header, type Slot, setEntryWords, Tile, type ValueSet, type WindowLayout } from "./window-layout.ts";
+import { floorTo, windowEndUs, windowStartUs } from "./window.ts";
+import {
+  createSketch,
+  Gather,
+  Header,
+  type RawColumn,
+  type SketchSlot,
+  type Slot,
+  setEntryWords,
+  Tile,
+  type ValueSet,
+  type WindowLayout,
+} from "./window-layout.ts";
 
 const at = (words: Float64Array, index: number): number => words[index] ?? Number.NaN;
 
@@ -200,6 +214,7 @@ interface Cell {
   readonly accumulators: Float64Array;
   /** code → [events, newest event time, its created time], a set. */
   readonly sets: Map<number, [number, number, number]>[];
+  readonly sketches: Sketch[];
 }
 
 /**
@@ -301,8 +316,15 @@ export class WindowState implements ViewState {
     return bytes;
   }
 
-  /** Reads as of t, into the reading's numbers and lists. Walks from the newest event to the oldest, once. */
+  /** Reads as of t, into the reading's numbers and lists. */
   read(t: number, reading: WindowReading): void {
+    reading.eventTimeUs = Number.NaN;
+    reading.found = true;
+    for (const group of reading.groups) this.#readGroup(t, group, reading);
+  }
+
+  /** Reads windows that end at one time: walks from the newest event to the oldest, once. */
+  #readGroup(t: number, group: WindowGroup, reading: WindowReading): void {
     const layout = this.#layout;
     const words = this.#words;
     const { stride, createdAt, maskAt } = layout;
@@ -310,21 +332,20 @@ export class WindowState implements ViewState {
     sums.set(layout.zeros);
     const dictionaries = reading.sets.length > 0 ? this.#openDictionaries() : [];
     for (const set of reading.sets) set.seen.clear(dictionaries[set.set.dictionary]?.size ?? 0);
-    const windows = reading.openWindows(t);
+    for (const { sketch } of reading.sketches) sketch.clear();
+    const windows = this.#openWindows(t, group, reading);
+    const end = group.endUs(t);
     let window = 0;
     let edge = at(reading.edges, windows[0] ?? 0);
-    reading.eventTimeUs = Number.NaN;
-    reading.found = true;
-    if (windows.length === 0) return;
 
     const rawStart = Header.Words + at(words, Header.TileWords);
     let event = this.#used - stride;
     let tile: number = Header.Words;
     // The newest of what is left, event or tile, comes next; a window is answered once nothing left can be inside.
     while (true) {
-      while (event >= rawStart && (at(words, event) >= t || (createdAt >= 0 && at(words, event + createdAt) > t)))
+      while (event >= rawStart && (at(words, event) >= end || (createdAt >= 0 && at(words, event + createdAt) > t)))
         event -= stride;
-      while (tile < rawStart && at(words, tile + Tile.First) >= t) tile += at(words, tile + Tile.Size);
+      while (tile < rawStart && at(words, tile + Tile.First) >= end) tile += at(words, tile + Tile.Size);
       const isEvent = event >= rawStart && (tile >= rawStart || at(words, event) >= at(words, tile + Tile.First));
       if (!isEvent && tile >= rawStart) break;
       const time = isEvent ? at(words, event) : at(words, tile + Tile.First);
@@ -334,7 +355,7 @@ export class WindowState implements ViewState {
         if (window === windows.length) return;
         edge = at(reading.edges, windows[window] ?? 0);
       }
-      const newest = isEvent ? time : Math.min(t, at(words, tile + Tile.Last));
+      const newest = isEvent ? time : Math.min(end, at(words, tile + Tile.Last));
       if (!(reading.eventTimeUs >= newest)) reading.eventTimeUs = newest;
       if (isEvent) {
         const mask = maskAt < 0 ? 0 : at(words, event + maskAt);
@@ -343,15 +364,72 @@ export class WindowState implements ViewState {
         for (const { set, seen } of reading.sets)
           if (set.where === 0 || (mask & set.where) !== 0)
             seen.add(at(words, event + set.column), 1, time, createdAt < 0 ? time : at(words, event + createdAt));
+        for (const { slot, sketch } of reading.sketches)
+          if (slot.where === 0 || (mask & slot.where) !== 0) sketch.add(at(words, event + slot.column));
         event -= stride;
       } else {
         const from = tile + Tile.Words;
         for (const slot of reading.slots) gatherTile(slot, sums, 0, words, from);
-        if (reading.sets.length > 0) readSets(words, from + layout.zeros.length, layout.sets.length, reading.seenBySet);
+        let part = from + layout.zeros.length;
+        if (reading.sets.length > 0 || reading.sketches.length > 0)
+          part = readSets(words, part, layout.sets.length, reading.seenBySet);
+        if (reading.sketches.length > 0) readSketches(words, part, reading.sketchBySlot);
         tile += at(words, tile + Tile.Size);
       }
     }
     for (; window < windows.length; window++) reading.answer(windows[window] ?? 0, dictionaries);
+  }
+
+  /** Computes the left edges of a group's windows at t; answers the windows, the latest left edge first. */
+  #openWindows(t: number, group: WindowGroup, reading: WindowReading): readonly number[] {
+    const { windows } = group;
+    const { edges } = reading;
+    for (let i = 0; i < windows.length; i++) {
+      const window = windows[i] ?? 0;
+      const spec = this.#layout.windows[window];
+      let edge = t;
+      if (spec !== undefined)
+        edge =
+          spec.kind === "session"
+            ? this.#sessionStartUs(t, spec.gapUs, windowStartUs(t, spec))
+            : windowStartUs(t, spec);
+      edges[window] = edge;
+      // Longer windows nearly always start earlier; a coarse slide can change that.
+      let place = i;
+      while (place > 0 && at(edges, windows[place - 1] ?? 0) < edge) {
+        windows[place] = windows[place - 1] ?? 0;
+        place--;
+      }
+      windows[place] = window;
+    }
+    return windows;
+  }
+
+  /**
+   * Event time of the first event of the session that runs at t, not before `earliest`; t where none runs. A tile is no
+   * wider than the gap, so it is inside one session from its first event to its last.
+   */
+  #sessionStartUs(t: number, gapUs: number, earliest: number): number {
+    const words = this.#words;
+    const { stride, createdAt } = this.#layout;
+    const rawStart = Header.Words + at(words, Header.TileWords);
+    let start = t;
+    let event = this.#used - stride;
+    let tile: number = Header.Words;
+    // What ends latest comes next, so that nothing that is left can reach over a gap.
+    while (start > earliest) {
+      while (event >= rawStart && (at(words, event) >= t || (createdAt >= 0 && at(words, event + createdAt) > t)))
+        event -= stride;
+      while (tile < rawStart && at(words, tile + Tile.First) >= t) tile += at(words, tile + Tile.Size);
+      const eventTime = event >= rawStart ? at(words, event) : Number.NEGATIVE_INFINITY;
+      const tileLast = tile < rawStart ? at(words, tile + Tile.Last) : Number.NEGATIVE_INFINITY;
+      const isEvent = eventTime >= tileLast;
+      if (!((isEvent ? eventTime : tileLast) >= start - gapUs)) break;
+      start = Math.min(start, isEvent ? eventTime : at(words, tile + Tile.First));
+      if (isEvent) event -= stride;
+      else tile += at(words, tile + Tile.Size);
+    }
+    return Math.max(start, earliest);
   }
 
   #openDictionaries(): Dictionary[] {
@@ -404,7 +482,7 @@ export class WindowState implements ViewState {
       const column = columns[i];
       if (column === undefined) continue;
       const value = row.values[column.field] ?? null;
-      let word = column.dictionary < 0 ? toNumber(value, column.type === "float32") : -1;
+      let word = column.dictionary < 0 ? toNumber(value, column) : -1;
       const distinguishable = column.dictionary < 0 ? undefined : toDistinguishable(value, column.type === "float32");
       if (distinguishable !== undefined) {
         word = this.#openDictionaries()[column.dictionary]?.code(distinguishable, bounds.valuesMax) ?? -1;
@@ -423,11 +501,13 @@ export class WindowState implements ViewState {
     const horizon = layout.levels.horizonUs(readable);
     const widthFor = layout.levels.widthsAt(readable);
     const cells = new Map<string, Cell>();
-    const cellFor = (time: number, widthMin: number): Cell | undefined => {
+    const newest = at(words, Header.Newest);
+    // What came at the newest time stays by itself, so that a read at that very time can leave it out, however much it is.
+    const cellFor = (time: number, widthMin: number, first: number): Cell | undefined => {
       const width = Math.max(widthMin, widthFor(time));
       const start = floorTo(time, width);
       if (start + width <= horizon) return undefined;
-      const id = `${start}/${width}`;
+      const id = `${start}/${width}/${first === newest}`;
       let cell = cells.get(id);
       if (cell === undefined) {
         cell = {
@@ -437,6 +517,7 @@ export class WindowState implements ViewState {
           last: Number.NEGATIVE_INFINITY,
           accumulators: layout.zeros.slice(),
           sets: layout.sets.map(() => new Map()),
+          sketches: layout.sketches.map(({ kind }) => createSketch(kind)),
         };
         cells.set(id, cell);
       }
@@ -445,7 +526,7 @@ export class WindowState implements ViewState {
 
     const rawStart = Header.Words + at(words, Header.TileWords);
     for (let tile: number = Header.Words; tile < rawStart; tile += at(words, tile + Tile.Size)) {
-      const cell = cellFor(at(words, tile + Tile.Start), at(words, tile + Tile.Width));
+      const cell = cellFor(at(words, tile + Tile.Start), at(words, tile + Tile.Width), at(words, tile + Tile.First));
       if (cell === undefined) continue;
       cell.first = Math.min(cell.first, at(words, tile + Tile.First));
       cell.last = Math.max(cell.last, at(words, tile + Tile.Last));
@@ -456,11 +537,12 @@ export class WindowState implements ViewState {
         for (let i = 0; i < entries; i++, entry += setEntryWords)
           addEntry(set, at(words, entry), at(words, entry + 1), at(words, entry + 2), at(words, entry + 3));
       }
+      for (const sketch of cell.sketches) entry = sketch.addPacked(words, entry);
     }
     const foldEnd = rawStart + count * stride;
     for (let event = rawStart; event < foldEnd; event += stride) {
       const time = at(words, event);
-      const cell = cellFor(time, 0);
+      const cell = cellFor(time, 0, time);
       if (cell === undefined) continue;
       cell.first = Math.min(cell.first, time);
       cell.last = Math.max(cell.last, time);
@@ -474,8 +556,11 @@ export class WindowState implements ViewState {
         if (into !== undefined && code >= 0 && (set.where === 0 || (mask & set.where) !== 0))
           addEntry(into, code, 1, time, createdAt < 0 ? time : at(words, event + createdAt));
       });
+      layout.sketches.forEach(({ where, column }, index) => {
+        if (where === 0 || (mask & where) !== 0) cell.sketches[index]?.add(at(words, event + column));
+      });
     }
-    const newestFirst = [...cells.values()].sort((a, b) => b.start - a.start);
+    const newestFirst = [...cells.values()].sort((a, b) => b.start - a.start || b.first - a.first);
     const raw = words.slice(foldEnd, this.#used);
     this.#rewrite(newestFirst, this.#trimSets(newestFirst, readable), raw);
   }
@@ -504,9 +589,13 @@ export class WindowState implements ViewState {
   #rewrite(cells: readonly Cell[], sets: SetEntry[][][], raw: Float64Array) {
     const layout = this.#layout;
     const renumber = this.#renumber(sets, raw);
-    const tileWords = sets.reduce(
-      (sum, cellSets) =>
-        sum + Tile.Words + layout.zeros.length + cellSets.reduce((n, set) => n + 1 + setEntryWords * set.length, 0),
+    const tileWords = cells.reduce(
+      (sum, { sketches }, index) =>
+        sum +
+        Tile.Words +
+        layout.zeros.length +
+        (sets[index] ?? []).reduce((n, set) => n + 1 + setEntryWords * set.length, 0) +
+        sketches.reduce((n, sketch) => n + sketch.packedWords(), 0),
       0,
     );
     const words = new Float64Array(Header.Words + tileWords + layout.bounds.rawMax * layout.stride + layout.stride);
@@ -530,6 +619,7 @@ export class WindowState implements ViewState {
           to += setEntryWords;
         }
       });
+      for (const sketch of cell.sketches) to = sketch.pack(words, to);
       words[start + Tile.Size] = to - start;
     });
     for (let event = 0; event < raw.length; event += layout.stride)
@@ -592,7 +682,8 @@ function addEntry(
   }
 }
 
-function readSets(words: Float64Array, start: number, sets: number, seen: readonly (SeenValues | undefined)[]) {
+/** Adds a tile's value sets to those asked for; answers the word after them. */
+function readSets(words: Float64Array, start: number, sets: number, seen: readonly (SeenValues | undefined)[]): number {
   let entry = start;
   for (let index = 0; index < sets; index++) {
     const entries = at(words, entry++);
@@ -604,10 +695,26 @@ function readSets(words: Float64Array, start: number, sets: number, seen: readon
     for (let i = 0; i < entries; i++, entry += setEntryWords)
       into.add(at(words, entry), at(words, entry + 1), at(words, entry + 2), at(words, entry + 3));
   }
+  return entry;
+}
+
+/** Adds a tile's sketches to those asked for. */
+function readSketches(words: Float64Array, start: number, into: readonly (Sketch | undefined)[]) {
+  let from = start;
+  for (const sketch of into) from = sketch?.addPacked(words, from) ?? from + packedSketchWords(words, from);
+}
+
+/** What a column without a dictionary holds of a value: a sketch's code, or the number itself. */
+function toNumber(value: Value, { type, sketch }: RawColumn): number {
+  const single = type === "float32";
+  if (sketch === undefined) return toFinite(value, single);
+  if (sketch === "quantile") return quantileCode(toFinite(value, single));
+  const distinguishable = toDistinguishable(value, single);
+  return distinguishable === undefined ? Number.NaN : distinctCode(distinguishable);
 }
 
 /** A number for the numeric functions; NaN for null and for what is not finite; 1 for a value that is no number. */
-function toNumber(value: Value, single: boolean): number {
+function toFinite(value: Value, single: boolean): number {
   if (typeof value === "number") return Number.isFinite(value) ? (single ? Math.fround(value) : value) : Number.NaN;
   if (typeof value === "bigint") return Number(value);
   if (typeof value === "boolean") return value ? 1 : 0;
@@ -621,6 +728,19 @@ function toDistinguishable(value: Value, single: boolean): Distinguishable | und
   return undefined;
 }
 
+function answerSketch(sketch: Sketch | undefined, quantile = 0): number {
+  if (sketch instanceof DistinctSketch) return sketch.estimate();
+  return sketch instanceof QuantileSketch ? sketch.quantile(quantile) : Number.NaN;
+}
+
+/** Windows of a reading that end at the same time. */
+interface WindowGroup {
+  /** Indexes into the layout's windows; kept in the order of their left edges, the latest first. */
+  readonly windows: number[];
+  /** Where they end at a read time, in microseconds, exclusive. */
+  readonly endUs: (t: number) => number;
+}
+
 /** A reading of a window view: keeps the accumulators that its features need, and answers them window by window. */
 export class WindowReading implements ViewReading {
   readonly features: readonly ViewFeature[];
@@ -631,15 +751,18 @@ export class WindowReading implements ViewReading {
   readonly slots: readonly Slot[];
   readonly sets: readonly { readonly set: ValueSet; readonly seen: SeenValues }[];
   readonly seenBySet: readonly (SeenValues | undefined)[];
+  readonly sketches: readonly { readonly slot: SketchSlot; readonly sketch: Sketch }[];
+  readonly sketchBySlot: readonly (Sketch | undefined)[];
   /** Left edge of each window of the layout. */
   readonly edges: Float64Array;
+  /** The windows asked for, by where they end: all that end at the read time together, tumbling ones by themselves. */
+  readonly groups: readonly WindowGroup[];
   eventTimeUs = Number.NaN;
   found = false;
   readonly #layout: WindowLayout;
   readonly #outputs: WindowLayout["outputs"];
   /** Positions of the features of each window of the layout. */
   readonly #positions: readonly (readonly number[])[];
-  readonly #windows: number[];
 
   constructor(layout: WindowLayout, outputs: WindowLayout["outputs"]) {
     this.#layout = layout;
@@ -657,31 +780,27 @@ export class WindowReading implements ViewReading {
       const seen = this.seenBySet[index];
       return seen === undefined ? [] : [{ set, seen }];
     });
+    this.sketchBySlot = layout.sketches.map(({ kind }, index) =>
+      outputs.some((o) => o.sketch === index) ? createSketch(kind) : undefined,
+    );
+    this.sketches = layout.sketches.flatMap((slot, index) => {
+      const sketch = this.sketchBySlot[index];
+      return sketch === undefined ? [] : [{ slot, sketch }];
+    });
     this.edges = new Float64Array(layout.windows.length);
     this.#positions = layout.windows.map((_, window) =>
       outputs.flatMap((output, position) => (output.window === window ? [position] : [])),
     );
-    this.#windows = this.#positions.flatMap((positions, window) => (positions.length > 0 ? [window] : []));
-  }
-
-  /** Computes the left edges at t; answers the windows asked for, the latest left edge first. */
-  openWindows(t: number): readonly number[] {
-    const windows = this.#windows;
-    const edges = this.edges;
-    for (let i = 0; i < windows.length; i++) {
-      const window = windows[i] ?? 0;
-      const spec = this.#layout.windows[window];
-      const edge = spec === undefined ? t : windowStartUs(t, spec);
-      edges[window] = edge;
-      // Longer windows nearly always start earlier; a coarse slide can change that.
-      let place = i;
-      while (place > 0 && at(edges, windows[place - 1] ?? 0) < edge) {
-        windows[place] = windows[place - 1] ?? 0;
-        place--;
-      }
-      windows[place] = window;
-    }
-    return windows;
+    const asked = layout.windows.flatMap((spec, window) =>
+      (this.#positions[window]?.length ?? 0) > 0 ? [{ spec, window }] : [],
+    );
+    const atRead = asked.filter(({ spec }) => spec.kind !== "tumbling").map(({ window }) => window);
+    this.groups = [
+      ...(atRead.length > 0 ? [{ windows: atRead, endUs: (t: number) => t }] : []),
+      ...asked
+        .filter(({ spec }) => spec.kind === "tumbling")
+        .map(({ spec, window }) => ({ windows: [window], endUs: (t: number) => windowEndUs(t, spec) })),
+    ];
   }
 
   /** Takes what is gathered so far as the answer of a window. */
@@ -712,6 +831,10 @@ export class WindowReading implements ViewReading {
           break;
         case "distinct":
           number = this.seenBySet[output.set]?.size ?? 0;
+          break;
+        case "approx_distinct":
+        case "quantile":
+          number = answerSketch(this.sketchBySlot[output.sketch], output.aggregate.quantile);
           break;
         default:
           if (output.set < 0) number = at(sums, slot + 2);

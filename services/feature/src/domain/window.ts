@@ -1,15 +1,21 @@
-import { durationMs } from "@weft/scenario";
+import { type Aggregate, durationMs, sessionSlideMs, slideMsOf, type WindowKind } from "@weft/scenario";
 
 const secondUs = 1_000_000;
-const defaultSlidesUs = [86_400, 3_600, 300, 60, 5, 1].map((seconds) => seconds * secondUs);
+
+/** Reach of a session that declares none. */
+const sessionLongestUs = 86_400 * secondUs;
 
 /** Most slides in one window; a finer declared slide is refused. */
 export const slidesMax = 2_048;
 
-/** A window: its length and the alignment of its left edge, in microseconds. */
+/** A window: its length (of a session the greatest) and the alignment of its left edge, in microseconds. */
 export interface WindowSpec {
+  readonly kind: WindowKind;
   readonly windowUs: number;
+  /** Of a tumbling window its length; of a session at most the gap. */
   readonly slideUs: number;
+  /** Greatest time between two events of a session; 0 for the other kinds. */
+  readonly gapUs: number;
 }
 
 /** The greatest multiple of `step` that is at most `x`. Exact for whole numbers below 2^53. */
@@ -20,27 +26,59 @@ export function floorTo(x: number, step: number): number {
   return x - floor >= step ? floor + step : floor;
 }
 
-/** The slide by rule: the greatest of 1 s, 5 s, 1 min, 5 min, 1 h and 1 day that is at most a twelfth; 1 s below 12 s. */
-export function defaultSlideUs(windowUs: number): number {
-  return defaultSlidesUs.find((slide) => slide * 12 <= windowUs) ?? secondUs;
+/** How an aggregate's windows are declared. */
+export type WindowDeclaration = Pick<Aggregate, "kind" | "slide" | "longest">;
+
+/** Reads one window of an aggregate. RangeError where a length is 0, or the slide is longer than the window or too fine for it. */
+export function windowSpec(window: string, declared: WindowDeclaration = {}): WindowSpec {
+  const { kind = "sliding", slide, longest } = declared;
+  const lengthUs = durationMs(window) * 1_000;
+  if (lengthUs <= 0) throw new RangeError(`window "${window}" is empty`);
+  if (slide !== undefined && kind !== "sliding") throw new RangeError(`a ${kind} window has no slide`);
+  if (longest !== undefined && kind !== "session") throw new RangeError("only a session has a longest span");
+  switch (kind) {
+    case "tumbling":
+      return { kind, windowUs: lengthUs, slideUs: lengthUs, gapUs: 0 };
+    case "session":
+      return sessionSpec(window, lengthUs, longest);
+    default: {
+      const slideUs = slideMsOf(window, slide) * 1_000;
+      if (slideUs <= 0) throw new RangeError(`slide "${slide}" is empty`);
+      if (slide !== undefined && slideUs > lengthUs)
+        throw new RangeError(`slide "${slide}" is longer than window "${window}"`);
+      if (lengthUs / slideUs > slidesMax)
+        throw new RangeError(`window "${window}" has more than ${slidesMax} slides of "${slide}"`);
+      return { kind, windowUs: lengthUs, slideUs, gapUs: 0 };
+    }
+  }
 }
 
-/** Reads a window and its declared slide. RangeError where the slide is 0, longer than the window, or too fine for it. */
-export function windowSpec(window: string, slide?: string): WindowSpec {
-  const windowUs = durationMs(window) * 1_000;
-  const slideUs = slide === undefined ? defaultSlideUs(windowUs) : durationMs(slide) * 1_000;
-  if (windowUs <= 0) throw new RangeError(`window "${window}" is empty`);
-  if (slideUs <= 0) throw new RangeError(`slide "${slide}" is empty`);
-  if (slide !== undefined && slideUs > windowUs)
-    throw new RangeError(`slide "${slide}" is longer than window "${window}"`);
-  if (windowUs / slideUs > slidesMax)
-    throw new RangeError(`window "${window}" has more than ${slidesMax} slides of "${slide}"`);
-  return { windowUs, slideUs };
+function sessionSpec(gap: string, gapUs: number, longest: string | undefined): WindowSpec {
+  // No tile is wider than the gap, so that no session ends inside one.
+  const slideUs = sessionSlideMs(gapUs / 1_000) * 1_000;
+  if (slideUs > gapUs) throw new RangeError(`a session's gap "${gap}" is shorter than 1s`);
+  const reachUs = slidesMax * slideUs;
+  const windowUs = longest === undefined ? Math.min(sessionLongestUs, reachUs) : durationMs(longest) * 1_000;
+  if (longest === undefined) return { kind: "session", windowUs: Math.max(windowUs, gapUs), slideUs, gapUs };
+  if (windowUs < gapUs) throw new RangeError(`longest "${longest}" is shorter than the session's gap "${gap}"`);
+  if (windowUs > reachUs)
+    throw new RangeError(`longest "${longest}" is more than ${slidesMax} slides of the gap "${gap}"`);
+  return { kind: "session", windowUs, slideUs, gapUs };
 }
 
-/** Left edge, inclusive, of a window read at t; the right edge is t, exclusive. */
+/** Left edge, inclusive, of a window read at t: for a session the earliest that it can have. */
 export function windowStartUs(t: number, window: WindowSpec): number {
   return floorTo(t - window.windowUs, window.slideUs);
+}
+
+/** Right edge, exclusive, of a window read at t. */
+export function windowEndUs(t: number, window: WindowSpec): number {
+  return window.kind === "tumbling" ? floorTo(t, window.windowUs) : t;
+}
+
+/** Whether two windows always see the same events. */
+export function isSameWindow(a: WindowSpec, b: WindowSpec): boolean {
+  return a.kind === b.kind && a.windowUs === b.windowUs && a.slideUs === b.slideUs && a.gapUs === b.gapUs;
 }
 
 function gcd(a: number, b: number): number {
@@ -49,8 +87,8 @@ function gcd(a: number, b: number): number {
 }
 
 /**
- * How coarse the tiles of nested windows may be at each age. All windows end at the read time, so an old event is of
- * interest to the long windows only, and its tile may be as wide as what divides their slides. Level k divides the
+ * How coarse the tiles of nested windows may be at each age. All windows end at the read time, or on a slide not long
+ * before it, so an old event is of interest to the long windows only, and its tile may be as wide as what divides their slides. Level k divides the
  * slides of windows k and longer; each level divides the next, so tiles nest.
  */
 export class TileLevels {

@@ -1,0 +1,3 @@
+import { windowProperties } from "./window.contract.ts";
+
+windowProperties(2_500);
