@@ -1,12 +1,13 @@
 import { type Database, open, type RootDatabase } from "lmdb";
 import { decodeKey, type EntityKey, encodeKey } from "../domain/entity-key.ts";
-import type {
-  AppliedOffset,
-  Mutation,
-  OnlineStore,
-  ReadBatch,
-  StoredValue,
-  ViewHandle,
+import {
+  type AppliedOffset,
+  type Mutation,
+  nothingApplied,
+  type OnlineStore,
+  type ReadBatch,
+  type StoredValue,
+  type ViewHandle,
 } from "../domain/online-store.ts";
 
 /** Where the store lies and how large it may grow. */
@@ -101,7 +102,7 @@ export class LmdbOnlineStore implements OnlineStore {
           values = new Map();
           latest.set(table, values);
         }
-        const bytes = merge(values.get(key) ?? stored(table, encodeKey(key)));
+        const bytes = merge(values.get(key) ?? stored(table, encodeKey(key)), nothingApplied);
         if (bytes !== undefined) values.set(key, bytes);
       }
       for (const [table, values] of latest)

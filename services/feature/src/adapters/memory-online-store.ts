@@ -1,11 +1,12 @@
 import { type EntityKey, encodeKey } from "../domain/entity-key.ts";
-import type {
-  AppliedOffset,
-  Mutation,
-  OnlineStore,
-  ReadBatch,
-  StoredValue,
-  ViewHandle,
+import {
+  type AppliedOffset,
+  type Mutation,
+  nothingApplied,
+  type OnlineStore,
+  type ReadBatch,
+  type StoredValue,
+  type ViewHandle,
 } from "../domain/online-store.ts";
 
 interface Table extends ViewHandle {
@@ -48,7 +49,7 @@ export class MemoryOnlineStore implements OnlineStore {
         values = new Map();
         changed.set(table, values);
       }
-      const bytes = merge((values.get(key) ?? table.values.get(key))?.bytes);
+      const bytes = merge((values.get(key) ?? table.values.get(key))?.bytes, nothingApplied);
       if (bytes !== undefined) values.set(key, { bytes, decoded: undefined });
     }
     for (const [table, values] of changed) for (const [key, value] of values) table.values.set(key, value);

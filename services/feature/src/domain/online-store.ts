@@ -22,9 +22,15 @@ export class ReadBatch {
   readonly views: ViewHandle[] = [];
   readonly keys: EntityKey[] = [];
   readonly values: (StoredValue | undefined)[] = [];
+  /**
+   * Places that the store could not be asked for; their value is the last one that was known, if any. Undefined where
+   * every place was read.
+   */
+  unread: Set<number> | undefined;
 
   clear(): void {
     this.size = 0;
+    this.unread = undefined;
   }
 
   add(view: ViewHandle, key: EntityKey): number {
@@ -39,9 +45,18 @@ export class ReadBatch {
 export interface Mutation {
   readonly view: ViewHandle;
   readonly key: EntityKey;
-  /** Answers the new bytes, or undefined for no change. May be called again where another writer came first. */
-  merge(current: Uint8Array | undefined): Uint8Array | undefined;
+  /**
+   * Answers the new bytes, or undefined for no change. May be called again where another writer came first.
+   * `applied` tells the last offset of a partition whose rows are in `current` already: rows up to it must be left out.
+   */
+  merge(current: Uint8Array | undefined, applied: AppliedTo): Uint8Array | undefined;
 }
+
+/** The last offset applied of a partition, by default of the embedded event log; 0 where none was. */
+export type AppliedTo = (partition?: string) => number;
+
+/** For stores that write a change and its offset as one: what is applied is told by `appliedOffset` alone. */
+export const nothingApplied: AppliedTo = () => 0;
 
 /** How far a partition of a log has been applied to a view: the last offset, inclusive. */
 export interface AppliedOffset {
