@@ -241,7 +241,7 @@ export class Ingest {
 
   #mutations(view: IngestedView, handle: ViewHandle, events: readonly LoggedEvents[]): Mutation[] {
     const { compiled } = view;
-    const rowsByKey = new Map<EntityKey, SourceRow[]>();
+    const rowsByKey = new Map<EntityKey, { readonly rows: SourceRow[]; readonly offsets: number[] }>();
     let skipped = 0;
     const order = compiled.fields.map(({ name }) => name);
     for (const event of events) {
@@ -252,15 +252,23 @@ export class Ingest {
           continue;
         }
         const of = rowsByKey.get(key);
-        if (of === undefined) rowsByKey.set(key, [own]);
-        else of.push(own);
+        if (of === undefined) rowsByKey.set(key, { rows: [own], offsets: [event.offset] });
+        else {
+          of.rows.push(own);
+          of.offsets.push(event.offset);
+        }
       }
     }
     if (skipped > 0) this.#observer.skipped(compiled.name, skipped);
-    return [...rowsByKey].map(([key, rows]) => ({
+    return [...rowsByKey].map(([key, { rows, offsets }]) => ({
       view: handle,
       key,
-      merge: (current) => this.#merge(compiled, current, rows),
+      merge: (current, applied) => {
+        const until = applied();
+        const start = offsets.findIndex((offset) => offset > until);
+        if (start === -1) return undefined;
+        return this.#merge(compiled, current, start === 0 ? rows : rows.slice(start));
+      },
     }));
   }
 
