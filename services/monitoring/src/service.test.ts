@@ -98,6 +98,7 @@ describe("monitoring service", () => {
       releasesMax: 10,
       pageRows: 100,
       pause: () => new Promise((resolve) => setImmediate(resolve)),
+      stopwatchMs: () => performance.now(),
     });
     const handlers = createMonitoringService({
       log: engine,

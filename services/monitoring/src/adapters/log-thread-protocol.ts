@@ -5,7 +5,7 @@ import type { SqlitePredictionLogOptions } from "./sqlite-prediction-log.ts";
 /** What the thread is started with. */
 export interface LogThreadSettings {
   readonly log: SqlitePredictionLogOptions;
-  readonly engine: Omit<LogEngineOptions, "pause">;
+  readonly engine: Omit<LogEngineOptions, "pause" | "stopwatchMs">;
 }
 
 /** A call of a method of the log. */

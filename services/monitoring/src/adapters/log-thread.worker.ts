@@ -15,8 +15,13 @@ async function serve(settings: LogThreadSettings): Promise<void> {
     });
   let engine: LogEngine;
   try {
-    const pause = () => new Promise<void>((resolve) => setImmediate(resolve));
-    engine = await LogEngine.open(SqlitePredictionLog.open(settings.log), { ...settings.engine, pause });
+    const pause = (ms: number) =>
+      new Promise<void>((resolve) => {
+        if (ms === 0) setImmediate(resolve);
+        else setTimeout(resolve, ms).unref();
+      });
+    const stopwatchMs = () => performance.now();
+    engine = await LogEngine.open(SqlitePredictionLog.open(settings.log), { ...settings.engine, pause, stopwatchMs });
     reply({ id: 0, value: undefined });
   } catch (error) {
     fail(0, error);

@@ -177,6 +177,7 @@ async function main(): Promise<void> {
     LogEngine.open(SqlitePredictionLog.open({ path, synchronous: "full", hardLimitBytes: 2 ** 32, layoutsMax: 100 }), {
       ...engineOptions,
       pause: () => new Promise((resolve) => setImmediate(resolve)),
+      stopwatchMs: () => performance.now(),
     });
   const direct: Parameters<typeof measure>[2] = (handlers) => async (message) =>
     handlers.logPredictions(message, undefined as never);

@@ -24,6 +24,7 @@ const options: LogEngineOptions = {
   releasesMax: 10,
   pageRows: 7,
   pause: () => new Promise((resolve) => setImmediate(resolve)),
+  stopwatchMs: () => performance.now(),
 };
 const open = (log: PredictionLog, over: Partial<LogEngineOptions> = {}) => LogEngine.open(log, { ...options, ...over });
 
@@ -137,6 +138,38 @@ describe("drift of the log", () => {
     expect((await Promise.all(asked)).map((answer) => answer.outcome === "compared" && answer.predictionCount)).toEqual(
       [4, 3, 3, 4],
     );
+  });
+});
+
+describe("histograms after a restart", () => {
+  test("are built at a fifth of a core, and at full speed while a question waits for them", async () => {
+    const log = new MemoryPredictionLog(1e9);
+    const before = await open(log);
+    await before.putRelease(releaseParts("fraud-1"));
+    for (let row = 0; row < 50; row++) await before.append(pack(prediction(`r${row}`)), row);
+    const rests: number[] = [];
+    let nowMs = 0;
+    const scan = log.scan.bind(log);
+    log.scan = (after, limit) => {
+      nowMs += 10;
+      return scan(after, limit);
+    };
+    const resting = Promise.withResolvers<void>();
+    const after = await open(log, {
+      stopwatchMs: () => nowMs,
+      pause: async (ms) => {
+        rests.push(ms);
+        await (rests.length === 2 ? resting.promise : new Promise<void>((resolve) => setImmediate(resolve)));
+      },
+    });
+    while (rests.length < 2) await new Promise((resolve) => setImmediate(resolve));
+    const answer = after.drift({ scenario: "fraud", releaseId: "", windowUs: hourUs });
+    await new Promise((resolve) => setImmediate(resolve));
+    resting.resolve();
+    expect((await answer).outcome).toBe("compared");
+    expect(rests[1]).toBe(40);
+    expect(rests.length).toBeGreaterThan(5);
+    expect(rests.slice(2).every((ms) => ms === 0)).toBe(true);
   });
 });
 

@@ -101,14 +101,20 @@ export interface LogEngineOptions {
   readonly releasesMax: number;
   /** Rows read at once from the log, between which other calls go ahead. */
   readonly pageRows: number;
-  /** Lets other work go ahead; answers when it has. */
-  readonly pause: () => Promise<void>;
+  /** Lets other work go ahead for some milliseconds, 0 for a turn of the event loop; answers when it has. */
+  readonly pause: (ms: number) => Promise<void>;
+  /** Milliseconds on a clock that never goes back. */
+  readonly stopwatchMs: () => number;
 }
 
 /** Rows dropped in one transaction, at most. */
 const DROP_ROWS = 2000;
 /** Rows dropped beyond the excess, so that not every append drops. */
 const SPARE_ROWS = 50;
+/** Rest after each page that nobody waits for, as a multiple of the page's time: a restart leaves the cores to requests. */
+const REST_FACTOR = 4;
+/** Longest such rest, milliseconds. */
+const REST_MAX_MS = 250;
 
 /**
  * Keeps histograms of the log's rows as they are appended and dropped, so that drift reads no row; at start, and for a
@@ -123,6 +129,8 @@ export class LogEngine implements MonitoringLog {
   readonly #sketches = new Map<string, ReleaseSketch>();
   #tail: Promise<unknown> = Promise.resolve();
   #reading: Promise<void> | undefined;
+  /** Questions that wait for histograms. */
+  #waitingCount = 0;
   #isClosed = false;
 
   /** Takes over the log and starts to build histograms of the releases it knows. */
@@ -219,10 +227,7 @@ export class LogEngine implements MonitoringLog {
       if (!sketch.hasReference) {
         return { outcome: "no reference", releaseId };
       }
-      while (!sketch.isComplete) {
-        this.#checkOpen();
-        await this.#read();
-      }
+      await this.#completed(sketch);
       return await this.#compare(sketch, query.windowUs);
     } finally {
       sketch.userCount--;
@@ -296,7 +301,7 @@ export class LogEngine implements MonitoringLog {
         }
       }
       after = page.next;
-      await this.#options.pause();
+      await this.#options.pause(0);
     } while (after !== undefined);
     return [...collectors.values()].map(({ model, version, scores }) => ({
       model,
@@ -372,9 +377,24 @@ export class LogEngine implements MonitoringLog {
     return this.#reading;
   }
 
+  async #completed(sketch: ReleaseSketch): Promise<void> {
+    this.#waitingCount++;
+    try {
+      while (!sketch.isComplete) {
+        this.#checkOpen();
+        await this.#read();
+      }
+    } finally {
+      this.#waitingCount--;
+    }
+  }
+
   async #readAll(): Promise<void> {
+    const { pause, stopwatchMs } = this.#options;
+    let pageMs = 0;
     for (;;) {
-      await this.#options.pause();
+      await pause(this.#waitingCount > 0 || this.#isClosed ? 0 : Math.min(REST_MAX_MS, REST_FACTOR * pageMs));
+      const startMs = stopwatchMs();
       const isDone = await this.#exclusive(async () => {
         const behind = [...this.#sketches.values()].filter((sketch) => !sketch.isComplete);
         if (behind.length === 0 || this.#isClosed) {
@@ -386,6 +406,7 @@ export class LogEngine implements MonitoringLog {
       if (isDone) {
         return;
       }
+      pageMs = stopwatchMs() - startMs;
     }
   }
 
