@@ -22,6 +22,9 @@ export interface Topology {
 
 const messageBytesMax = 4_194_304;
 
+/** Options of Node for a server: with a larger young generation, one that allocates per request spends far less time in scavenges. */
+export const serverNodeOptions = ["--max-semi-space-size=64"];
+
 /** Clients of services in other processes. */
 export function dialWire(target: (service: ServiceName) => string): {
   dial<S extends DescService>(service: S): Client<S>;
@@ -121,7 +124,7 @@ export async function startMesh(options: {
       ...(address.edgePort === undefined ? [] : [`--${name}.edge-port=${address.edgePort}`]),
       ...serviceNames.map((peer) => `--peers.${peer}=${target(peer)}`),
     ];
-    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(process.execPath, [...serverNodeOptions, ...args], { stdio: ["ignore", "pipe", "pipe"] });
     const log = createWriteStream(join(options.logDirectory, `${name}.log`), { flags: "a" });
     child.stdout.pipe(log);
     child.stderr.pipe(log);

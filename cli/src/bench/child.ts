@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
 import { CommandFailure } from "../failure.ts";
+import { serverNodeOptions } from "../topology.ts";
 
 /** A program of a bench in a process of its own, so that it has its own event loop and its CPU can be told apart. */
 export interface BenchChild {
@@ -12,13 +13,13 @@ export interface BenchChild {
   stop(): Promise<void>;
 }
 
-/** Larger young generation: servers that allocate per request spend far less time in scavenges. Both sides get it. */
-const nodeOptions = ["--max-semi-space-size=64"];
 const startTimeoutMs = 600_000;
 
 /** Starts a script and waits for its first line on stdout. */
 export function startChild(script: string, args: readonly string[]): Promise<BenchChild> {
-  const child = spawn(process.execPath, [...nodeOptions, script, ...args], { stdio: ["pipe", "pipe", "inherit"] });
+  const child = spawn(process.execPath, [...serverNodeOptions, script, ...args], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
   return new Promise((resolve, reject) => {
     let text = "";
     const timer = setTimeout(() => fail("did not start in time"), startTimeoutMs);

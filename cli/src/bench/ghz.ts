@@ -88,6 +88,7 @@ export async function runGhz(load: Load): Promise<LoadResult> {
     shedPerSecond: shed / seconds,
     errors: report.details.length - accepted.length - shed,
     degraded: 0,
+    fallbacks: 0,
     p50: percentile(sorted, 0.5),
     p99: percentile(sorted, 0.99),
     p999: percentile(sorted, 0.999),

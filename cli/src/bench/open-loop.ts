@@ -43,6 +43,7 @@ async function main(): Promise<void> {
   let shed = 0;
   let errors = 0;
   let degraded = 0;
+  let fallbacks = 0;
   const send = (dueMs: number) => {
     const index = sent++;
     const client = clients[index % clients.length];
@@ -56,7 +57,9 @@ async function main(): Promise<void> {
       (response) => {
         inFlight--;
         latencies.push(performance.now() - dueMs);
-        if (response.degraded) degraded++;
+        if (!response.degraded) return;
+        degraded++;
+        if (response.degradations.some(({ fallback }) => fallback !== "")) fallbacks++;
       },
       (error) => {
         inFlight--;
@@ -86,6 +89,7 @@ async function main(): Promise<void> {
     shedPerSecond: shed / seconds,
     errors,
     degraded,
+    fallbacks,
     p50: percentile(sorted, 0.5),
     p99: percentile(sorted, 0.99),
     p999: percentile(sorted, 0.999),

@@ -34,6 +34,8 @@ export interface LoadResult {
   readonly errors: number;
   /** Accepted answers that were degraded; counted in open loop only. */
   readonly degraded: number;
+  /** Accepted answers of which a stage was answered by its fallback; counted in open loop only. */
+  readonly fallbacks: number;
   readonly p50: number;
   readonly p99: number;
   readonly p999: number;

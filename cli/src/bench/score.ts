@@ -1,19 +1,15 @@
-import { createReadStream, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { toJson } from "@bufbuild/protobuf";
 import { gateway } from "@weft/contracts";
 import { cacheDirectory } from "@weft/local-servers";
-import { loadScenario, type Scenario, type Value } from "@weft/scenario";
+import { loadScenario } from "@weft/scenario";
 import { CommandFailure } from "../failure.ts";
 import { startProgress } from "../progress.ts";
-import { scoreRequest } from "../requests.ts";
-import { program, runChild, startChild } from "./child.ts";
+import { type BenchChild, program, runChild, startChild } from "./child.ts";
 import { ghzPath, type Load, runGhz } from "./ghz.ts";
 import {
   atLeast,
   atMost,
-  type Bar,
   type BenchResult,
   below,
   commitOf,
@@ -22,6 +18,7 @@ import {
   median,
   round,
 } from "./result.ts";
+import { historyRequests } from "./score-requests.ts";
 
 const root = join(__dirname, "..", "..", "..");
 const scenarioFolder = join(root, "examples", "fraud");
@@ -30,14 +27,26 @@ const cards = 100_000;
 const paymentsPerCardDay = 0.15;
 const callers = 64;
 const rounds = 3;
-const openLoopRate = 5_000;
-const requestsMax = 5_000;
+const moderateRate = 5_000;
+const fullRate = 10_000;
+/** How much longer the full rate is held than other loads: 60 seconds by default. */
+const fullFactor = 6;
 const p99BarMs = 50;
+const collocatedP99BarMs = 10;
+const searchSecondsMax = 5;
+const warmUpSeconds = 3;
 const seed = 1;
 
+/** Services that a bench has started, with requests for them. */
+interface Target {
+  readonly child: BenchChild;
+  readonly port: number;
+  readonly metricsPort: number;
+}
+
 /**
- * The fraud scenario collocated, with 100,000 cards in the store, behind real gRPC: closed loop beside the yardstick in
- * the same run, then open loop, then the highest rate whose p99 is below 50 ms.
+ * The fraud scenario with 100,000 cards in the store, behind real gRPC. Collocated: closed loop beside the yardstick in
+ * the same run, then open loop at two rates, then the highest rate whose p99 is below 50 ms. Then as a mesh, open loop.
  */
 export async function benchScore(seconds: number): Promise<BenchResult> {
   await ghzPath();
@@ -46,10 +55,97 @@ export async function benchScore(seconds: number): Promise<BenchResult> {
   const data = join(cacheDirectory(), "bench-score");
   mkdirSync(data, { recursive: true });
   const scratch = mkdtempSync(join(data, "run-"));
-  const model = scenario.pipeline.stages.scoring.model;
-  const weft = await startChild(join(__dirname, "..", "..", "bin", "weft.js"), [
+  const dataFile = join(scratch, "requests.json");
+  const openLoop = async (target: Target, rate: number, length: number): Promise<LoadResult> => {
+    const args = [`127.0.0.1:${target.port}`, String(rate), String(length), dataFile, String(seed)];
+    return JSON.parse(await runChild(program("open-loop"), args));
+  };
+  const children = new Set<BenchChild>();
+  const end = async (child: BenchChild) => {
+    await child.stop();
+    children.delete(child);
+  };
+  try {
+    const weft = await startWeft(data, []);
+    children.add(weft.child);
+    const requests = await historyRequests(scenario, join(data, "feature", "offline", scenario.name));
+    writeFileSync(dataFile, JSON.stringify(requests));
+    const { name, features } = scenario.pipeline.stages.scoring.model;
+    const model = join(scenarioFolder, "artifacts", name, "model.onnx");
+    const yardstick = await startChild(program("yardstick"), [model, String(features.length)]);
+    children.add(yardstick);
+    const closed = await closedLoops(weft, yardstick.firstLine, dataFile, seconds);
+    await end(yardstick);
+
+    const opening = startProgress(`bench score: open loop at ${moderateRate}/s and ${fullRate}/s`);
+    const moderate = await openLoop(weft, moderateRate, seconds);
+    const before = await cpuSeconds(weft.metricsPort);
+    const full = await openLoop(weft, fullRate, fullFactor * seconds);
+    const cores = ((await cpuSeconds(weft.metricsPort)) - before) / (fullFactor * seconds);
+    opening.end();
+    const searching = startProgress(`bench score: highest rate with p99 < ${p99BarMs} ms`);
+    const searchSeconds = Math.min(searchSecondsMax, seconds);
+    const highest = await highestRate(searchSeconds, (rate) => openLoop(weft, rate, searchSeconds));
+    searching.end(`${highest}/s`);
+    await end(weft.child);
+
+    const meshing = startProgress("bench score: as a mesh");
+    const mesh = await startWeft(data, ["--mesh"]);
+    children.add(mesh.child);
+    await openLoop(mesh, moderateRate, warmUpSeconds);
+    const meshed = await openLoop(mesh, fullRate, 2 * seconds);
+    await end(mesh.child);
+    meshing.end();
+
+    const errors = [...closed.own, moderate, full].reduce((total, run) => total + run.errors, 0);
+    return {
+      bench: "score",
+      commit: commitOf(root),
+      machine: machineName(),
+      offeredPerSecond: round(full.offeredPerSecond),
+      acceptedPerSecond: round(full.acceptedPerSecond),
+      shedPerSecond: round(full.shedPerSecond),
+      errors: full.errors,
+      latencyMs: { p50: round(full.p50), p99: round(full.p99), p999: round(full.p999) },
+      cpuCores: round(cores),
+      rows: [
+        row(`yardstick, ${callers} callers`, closed.bare),
+        row(`weft, ${callers} callers`, closed.own),
+        row(`weft, open loop ${moderateRate}/s`, [moderate]),
+        row(`weft, open loop ${fullRate}/s, ${fullFactor * seconds} s`, [full]),
+        row(`weft as a mesh, open loop ${fullRate}/s`, [meshed]),
+        { [`highest rate with p99 < ${p99BarMs} ms`]: highest },
+      ],
+      bars: [
+        atLeast("closed loop, rate over the yardstick", closed.rateRatio, 0.7),
+        atMost("closed loop, p99 over the yardstick", closed.p99Ratio, 1.5),
+        below(`open loop at ${moderateRate}/s, p99 ms`, moderate.p99, p99BarMs),
+        atLeast(`open loop at ${moderateRate}/s, share answered by the model`, answeredShare(moderate, seconds), 0.99),
+        below(`open loop at ${fullRate}/s, p99 ms`, full.p99, collocatedP99BarMs),
+        atLeast(
+          `open loop at ${fullRate}/s, share answered by the model`,
+          answeredShare(full, fullFactor * seconds),
+          0.99,
+        ),
+        atMost("errors", errors, 0),
+        below(`as a mesh at ${fullRate}/s, p99 ms`, meshed.p99, p99BarMs),
+        atLeast(`as a mesh at ${fullRate}/s, share answered by the model`, answeredShare(meshed, 2 * seconds), 0.99),
+        atMost("errors as a mesh", meshed.errors, 0),
+      ],
+    };
+  } finally {
+    await Promise.all([...children].map((child) => child.stop()));
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/** Starts the scenario on a store that is kept from run to run, with an empty prediction log. */
+async function startWeft(data: string, options: readonly string[]): Promise<Target> {
+  rmSync(join(data, "monitoring"), { recursive: true, force: true });
+  const child = await startChild(join(__dirname, "..", "..", "bin", "weft.js"), [
     "up",
     scenarioFolder,
+    ...options,
     "--json",
     "--free-ports",
     "--data-directory",
@@ -59,87 +155,30 @@ export async function benchScore(seconds: number): Promise<BenchResult> {
     "--data",
     `paymentsPerCardDay=${paymentsPerCardDay}`,
   ]);
-  const yardstick = await startChild(program("yardstick"), [
-    join(scenarioFolder, "artifacts", model.name, "model.onnx"),
-    String(model.features.length),
-  ]);
-  try {
-    const { addresses } = JSON.parse(weft.firstLine) as {
-      addresses: { gateway: { port: number; metricsPort: number } };
-    };
-    const dataFile = join(scratch, "requests.json");
-    writeFileSync(
-      dataFile,
-      JSON.stringify(await historyRequests(scenario, join(data, "feature", "offline", scenario.name))),
-    );
-    const call = `${gateway.GatewayService.typeName}.Score`;
-    const to = (port: number | string) => ({ target: `127.0.0.1:${port}`, call, dataFile, callers });
-    const closed = (port: number | string): Load => ({ ...to(port), seconds });
-    const progress = startProgress("bench score: closed loop");
-    await runGhz({ ...closed(addresses.gateway.port), seconds: 3 });
-    await runGhz({ ...closed(yardstick.firstLine), seconds: 3 });
-    const own: LoadResult[] = [];
-    const bare: LoadResult[] = [];
-    let cores = 0;
-    for (let round = 0; round < rounds; round++) {
-      bare.push(await runGhz(closed(yardstick.firstLine)));
-      const before = await cpuSeconds(addresses.gateway.metricsPort);
-      const start = performance.now();
-      own.push(await runGhz(closed(addresses.gateway.port)));
-      cores = ((await cpuSeconds(addresses.gateway.metricsPort)) - before) / ((performance.now() - start) / 1000);
-      progress.update(round + 1, rounds);
-    }
-    progress.end();
-    const opened = startProgress(`bench score: open loop at ${openLoopRate}/s`);
-    const openLoop = async (rate: number, length: number): Promise<LoadResult> =>
-      JSON.parse(
-        await runChild(program("open-loop"), [
-          `127.0.0.1:${addresses.gateway.port}`,
-          String(rate),
-          String(length),
-          dataFile,
-          String(seed),
-        ]),
-      );
-    const open = await openLoop(openLoopRate, seconds);
-    opened.end();
-    const searching = startProgress("bench score: highest rate with p99 < 50 ms");
-    const highest = await highestRate((rate) => openLoop(rate, Math.min(5, seconds)));
-    searching.end(`${highest}/s`);
-    const ratio = median(
-      own.map((run, index) => run.acceptedPerSecond / (bare[index]?.acceptedPerSecond ?? Number.NaN)),
-    );
-    const p99Ratio = median(own.map((run, index) => run.p99 / (bare[index]?.p99 ?? Number.NaN)));
-    const errors = [...own, open].reduce((total, run) => total + run.errors, 0);
-    const bars: Bar[] = [
-      atLeast("closed loop, rate over the yardstick", ratio, 0.7),
-      atMost("closed loop, p99 over the yardstick", p99Ratio, 1.5),
-      below(`open loop at ${openLoopRate}/s, p99 ms`, open.p99, p99BarMs),
-      atMost("errors", errors, 0),
-      atLeast(`open loop, accepted of ${openLoopRate}/s`, round(open.acceptedPerSecond / open.offeredPerSecond), 0.99),
-    ];
-    return {
-      bench: "score",
-      commit: commitOf(root),
-      machine: machineName(),
-      offeredPerSecond: openLoopRate,
-      acceptedPerSecond: round(open.acceptedPerSecond),
-      shedPerSecond: round(open.shedPerSecond),
-      errors,
-      latencyMs: { p50: round(open.p50), p99: round(open.p99), p999: round(open.p999) },
-      cpuCores: round(cores),
-      rows: [
-        row("yardstick, 64 callers", bare),
-        row("weft, 64 callers", own),
-        { ...row(`weft, open loop ${openLoopRate}/s`, [open]), degraded: open.degraded },
-        { "highest rate with p99 < 50 ms": highest },
-      ],
-      bars,
-    };
-  } finally {
-    await Promise.all([weft.stop(), yardstick.stop()]);
-    rmSync(scratch, { recursive: true, force: true });
+  const { addresses } = JSON.parse(child.firstLine) as {
+    addresses: { gateway: { port: number; metricsPort: number } };
+  };
+  return { child, ...addresses.gateway };
+}
+
+/** Both servers in turn under the same callers, so that a drift of the machine's speed meets both. */
+async function closedLoops(weft: Target, yardstickPort: string, dataFile: string, seconds: number) {
+  const call = `${gateway.GatewayService.typeName}.Score`;
+  const load = (port: number | string): Load => ({ target: `127.0.0.1:${port}`, call, dataFile, callers, seconds });
+  const progress = startProgress("bench score: closed loop");
+  await runGhz({ ...load(weft.port), seconds: warmUpSeconds });
+  await runGhz({ ...load(yardstickPort), seconds: warmUpSeconds });
+  const own: LoadResult[] = [];
+  const bare: LoadResult[] = [];
+  for (let round = 0; round < rounds; round++) {
+    bare.push(await runGhz(load(yardstickPort)));
+    own.push(await runGhz(load(weft.port)));
+    progress.update(round + 1, rounds);
   }
+  progress.end();
+  const ratio = (figure: "acceptedPerSecond" | "p99") =>
+    median(own.map((run, index) => run[figure] / (bare[index]?.[figure] ?? Number.NaN)));
+  return { own, bare, rateRatio: ratio("acceptedPerSecond"), p99Ratio: ratio("p99") };
 }
 
 function row(name: string, runs: readonly LoadResult[]) {
@@ -151,18 +190,25 @@ function row(name: string, runs: readonly LoadResult[]) {
     "p99 ms": of("p99"),
     "p99.9 ms": of("p999"),
     errors: of("errors"),
+    degraded: of("degraded"),
+    fallbacks: of("fallbacks"),
   };
 }
 
-/** Greatest offered rate, in steps of 500/s, that is accepted whole with p99 below the bar. */
-async function highestRate(run: (rate: number) => Promise<LoadResult>): Promise<number> {
+/** Share of what was offered that was answered by the model: accepted, and no stage by its fallback. */
+function answeredShare({ acceptedPerSecond, offeredPerSecond, fallbacks }: LoadResult, seconds: number): number {
+  return round((acceptedPerSecond - fallbacks / seconds) / offeredPerSecond);
+}
+
+/** Greatest offered rate, in steps of 500/s, that the model answers with p99 below the bar. */
+async function highestRate(seconds: number, run: (rate: number) => Promise<LoadResult>): Promise<number> {
   let low = 0;
-  let high = 40;
+  let high = 100;
   while (high - low > 1) {
     const middle = (low + high) >> 1;
     const rate = middle * 500;
     const result = await run(rate);
-    const held = result.p99 < p99BarMs && result.errors === 0 && result.acceptedPerSecond >= rate * 0.98;
+    const held = result.p99 < p99BarMs && result.errors === 0 && answeredShare(result, seconds) >= 0.98;
     if (held) low = middle;
     else high = middle;
   }
@@ -173,41 +219,4 @@ async function highestRate(run: (rate: number) => Promise<LoadResult>): Promise<
 async function cpuSeconds(metricsPort: number): Promise<number> {
   const body = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text();
   return Number(/^process_cpu_seconds_total (\S+)/m.exec(body)?.[1] ?? Number.NaN);
-}
-
-/** Requests made from the last rows of the history, at the end of the history, where the online store stands: as JSON, for ghz. */
-async function historyRequests(scenario: Scenario, directory: string): Promise<unknown[]> {
-  const model = scenario.models[0];
-  if (model === undefined) throw new CommandFailure("the scenario has no model");
-  const { source, entities } = model.trainingSet;
-  const eventTimeUs = BigInt(Math.max(...scenario.examples.map((example) => Number(example.eventTimeUs))));
-  const types: Record<string, unknown> = { ...source.fields, [source.eventTime]: "int64" };
-  let header: string[] = [];
-  const last: string[] = [];
-  for await (const line of createInterface({ input: createReadStream(join(directory, source.file)) })) {
-    if (header.length === 0) {
-      header = line.split(",");
-      continue;
-    }
-    last.push(line);
-    if (last.length > requestsMax * 2) last.splice(0, requestsMax);
-  }
-  return last.slice(-requestsMax).map((line) => {
-    const cells = new Map(line.split(",").map((cell, index) => [header[index] ?? "", cell]));
-    const value = (field: string): Value => typed(cells.get(field) ?? "", types[field]);
-    const example = {
-      entities: Object.fromEntries(
-        Object.entries(entities).map(([entity, field]) => [entity, value(field) as string | bigint]),
-      ),
-      request: Object.fromEntries(Object.keys(scenario.request).map((field) => [field, value(field)])),
-      eventTimeUs,
-    };
-    return toJson(gateway.ScoreRequestSchema, scoreRequest(scenario, example));
-  });
-}
-
-function typed(cell: string, type: unknown): Value {
-  if (type === "int64") return BigInt(cell);
-  if (type === "bool") return cell === "true" || cell === "1";
-  return type === "string" ? cell : Number(cell);
 }
