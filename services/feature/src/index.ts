@@ -9,8 +9,10 @@ import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
 import { config } from "./config.ts";
 import type { FeatureRelease } from "./domain/feature-release.ts";
 import { Ingest } from "./domain/ingest.ts";
+import { JobTurns } from "./job-turns.ts";
 import { createMetrics } from "./metrics.ts";
 import { createOfflineHandlers } from "./offline-service.ts";
+import { createParityHandlers } from "./parity-service.ts";
 import { beginOfflineJob, loadRelease } from "./releases.ts";
 import { createOnlineHandlers } from "./service.ts";
 
@@ -71,22 +73,32 @@ export const feature = defineService({
     const resolve = (scenario: string, release: string) => releases.resolve(scenario, release);
     const offlineDirectory =
       settings.offlineDirectory === "" ? join(dataDirectory, "offline") : settings.offlineDirectory;
+    const turns = new JobTurns(settings.offlineJobsMax);
+    const offlineStore = createDuckDbStore({
+      directory: offlineDirectory,
+      temporaryDirectory: join(dataDirectory, "offline-temporary"),
+      memoryBytesMax: settings.offlineMemoryMaxMib * 2 ** 20,
+      threads: settings.offlineThreads,
+    });
+    const resolveOffline = (scenario: string, name: string) => {
+      const release = resolve(scenario, name);
+      const views = [...release.views.values()].map(({ compiled }) => compiled);
+      return { id: release.id, scenario: release.scenario, views };
+    };
     rpc.serve(contract.FeatureService, {
       ...createOnlineHandlers({ resolve, store, ingest, metrics, nowUs, limits: settings }),
       ...createOfflineHandlers({
-        resolve: (scenario, name) => {
-          const release = resolve(scenario, name);
-          return { scenario: release.scenario, views: [...release.views.values()].map(({ compiled }) => compiled) };
-        },
-        store: createDuckDbStore({
-          directory: offlineDirectory,
-          temporaryDirectory: join(dataDirectory, "offline-temporary"),
-          memoryBytesMax: settings.offlineMemoryMaxMib * 2 ** 20,
-          threads: settings.offlineThreads,
-        }),
+        resolve: resolveOffline,
+        store: offlineStore,
         begin: ({ scenario, views }) => beginOfflineJob(scenario, views, { store, ingest }),
         directory: join(dataDirectory, "training-sets"),
-        jobsMax: settings.offlineJobsMax,
+        turns,
+      }),
+      ...createParityHandlers({
+        resolve: resolveOffline,
+        store: offlineStore,
+        pushed: async ({ scenario }) => (await ingest.beginJob(scenario.name)).pushed,
+        turns,
       }),
     });
   },

@@ -7,6 +7,7 @@ import { isWeftError } from "@weft/errors";
 import { CallScope } from "@weft/rpc";
 import type { StateEntry } from "./domain/materialize.ts";
 import { type OfflineFixture, openOfflineFixture, randomHistory, scenario, views } from "./domain/offline-fixture.ts";
+import { JobTurns } from "./job-turns.ts";
 import { createOfflineHandlers } from "./offline-service.ts";
 
 const context = () => new CallScope({ release: "r1" });
@@ -30,7 +31,7 @@ function handlers(gate: Promise<void> = Promise.resolve()) {
     },
     store: fixture.store,
     directory: `${fixture.root}/sets`,
-    jobsMax: 1,
+    turns: new JobTurns(1),
     async begin() {
       await gate;
       return {

@@ -1,13 +1,13 @@
 import { pathToFileURL } from "node:url";
 import type { feature } from "@weft/contracts";
-import type { CallContext, Handlers } from "@weft/rpc";
+import type { Handlers } from "@weft/rpc";
 import type { Scenario } from "@weft/scenario";
 import { type MaterializeTarget, materialize } from "./domain/materialize.ts";
 import type { OfflineStore, PushedRows } from "./domain/offline-store.ts";
 import { buildTrainingSet } from "./domain/training-set.ts";
 import type { CompiledView } from "./domain/view-state.ts";
 import { errors } from "./errors.ts";
-import { offlineErrors } from "./offline-errors.ts";
+import type { JobTurns } from "./job-turns.ts";
 
 /** A release as the offline half sees it. */
 export interface OfflineRelease {
@@ -29,16 +29,15 @@ export interface OfflineServiceOptions {
   begin(release: OfflineRelease): Promise<OfflineJob>;
   /** Folder for training sets. */
   readonly directory: string;
-  /** Jobs that may wait for the one that runs; further ones are refused. */
-  readonly jobsMax: number;
+  /** Shared by everything that uses the offline store. */
+  readonly turns: JobTurns;
 }
 
 type OfflineHandlers = Pick<Handlers<typeof feature.FeatureService>, "materialize" | "buildTrainingSet">;
 
 /** Handlers of `Materialize` and `BuildTrainingSet`. Jobs run one at a time, in the order they came. */
 export function createOfflineHandlers(options: OfflineServiceOptions): OfflineHandlers {
-  const { resolve, store, begin, directory } = options;
-  const turns = new Turns(options.jobsMax);
+  const { resolve, store, begin, directory, turns } = options;
   return {
     async *materialize(request, context) {
       const release = resolve(request.scenario, context.release);
@@ -142,41 +141,5 @@ class Every {
     this.#last = share;
     this.#subject = subject;
     return true;
-  }
-}
-
-/** Lets one job run at a time. */
-class Turns {
-  readonly #waitingMax: number;
-  readonly #waiting: (() => void)[] = [];
-  #running = false;
-
-  constructor(waitingMax: number) {
-    this.#waitingMax = waitingMax;
-  }
-
-  /** Waits for a turn; a call that ends early gives its place up. Throws OFFLINE_JOBS_FULL. */
-  async take(context: CallContext): Promise<{ end(): void }> {
-    if (this.#running) {
-      if (this.#waiting.length >= this.#waitingMax)
-        throw offlineErrors.OFFLINE_JOBS_FULL({ jobsMax: this.#waitingMax });
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      this.#waiting.push(resolve);
-      const unsubscribe = context.onCancel(() => {
-        const place = this.#waiting.indexOf(resolve);
-        if (place < 0) return;
-        this.#waiting.splice(place, 1);
-        reject(context.signal.reason);
-      });
-      await promise.finally(unsubscribe);
-    }
-    this.#running = true;
-    return {
-      end: () => {
-        const next = this.#waiting.shift();
-        if (next === undefined) this.#running = false;
-        else next();
-      },
-    };
   }
 }

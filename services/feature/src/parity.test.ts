@@ -18,6 +18,7 @@ import {
   scenario,
 } from "./domain/offline-fixture.ts";
 import type { OnlineStore } from "./domain/online-store.ts";
+import { JobTurns } from "./job-turns.ts";
 import { createMetrics } from "./metrics.ts";
 import { createOfflineHandlers } from "./offline-service.ts";
 import { beginOfflineJob, loadRelease } from "./releases.ts";
@@ -72,7 +73,7 @@ async function start(store: OnlineStore) {
       store: fixture.store,
       begin: (job) => beginOfflineJob(job.scenario, job.views, { store, ingest }),
       directory: join(fixture.root, "sets"),
-      jobsMax: 1,
+      turns: new JobTurns(1),
     }),
   };
 }

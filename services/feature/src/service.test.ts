@@ -11,6 +11,7 @@ import { MemoryOnlineStore } from "./adapters/memory-online-store.ts";
 import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
 import type { FeatureRelease } from "./domain/feature-release.ts";
 import { Ingest } from "./domain/ingest.ts";
+import { JobTurns } from "./job-turns.ts";
 import { createMetrics } from "./metrics.ts";
 import { createOfflineHandlers } from "./offline-service.ts";
 import { beginOfflineJob, loadRelease } from "./releases.ts";
@@ -110,6 +111,7 @@ async function start() {
     feature.FeatureService,
     {
       ...createOnlineHandlers({ resolve, store, ingest, metrics, nowUs: () => nowUs, limits }),
+      checkParity: () => Promise.reject(new Error("not called")),
       ...createOfflineHandlers({
         resolve: () => ({ scenario, views: [...release.views.values()].map(({ compiled }) => compiled) }),
         store: createDuckDbStore({
@@ -120,7 +122,7 @@ async function start() {
         }),
         begin: ({ scenario: own, views }) => beginOfflineJob(own, views, { store, ingest }),
         directory: join(folder, "sets"),
-        jobsMax: 1,
+        turns: new JobTurns(1),
       }),
     },
     telemetry,

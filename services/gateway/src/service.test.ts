@@ -73,6 +73,7 @@ function createPeers() {
           },
         };
       },
+      checkParity: unused,
       push: unused,
       listEntityKeys: unused,
       materialize: async function* () {},

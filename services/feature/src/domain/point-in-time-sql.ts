@@ -122,15 +122,16 @@ WHERE a.asks = 1`;
 }
 
 /**
- * The events of a window view's keys, key by key: `key_id, event_us, created_us, known_us` and the columns. Windows are
- * open on the right, so an event counts from the microsecond after it, or from when it became known: `known_us`, which
- * is the order of the rows.
+ * The rows of a view's keys, key by key: `key_id, event_us, created_us, known_us` and the columns. A row counts from
+ * `known_us` on, which is the order of the rows: the later of its two times; windows are open on the right, so that an
+ * event counts in them from the microsecond after it.
  */
-export function eventsSql(query: HistoryQuery): string {
+export function eventsSql(query: HistoryQuery, kind: "fields" | "windows" = "windows"): string {
   const columns = query.columns.map((column) => `, e.${column}`).join("");
   const ties = query.columns.map((column) => `, e.${column} NULLS FIRST`).join("");
+  const event = kind === "windows" ? "e.event_us + 1" : "e.event_us";
   return `SELECT k.key_id, e.event_us, e.created_us
-  , CASE WHEN e.created_us > e.event_us THEN e.created_us ELSE e.event_us + 1 END AS known_us${columns}
+  , CASE WHEN e.created_us > e.event_us THEN e.created_us ELSE ${event} END AS known_us${columns}
 FROM ${keyedRows(query)}
 ORDER BY k.key_id, known_us, e.event_us, e.created_us${ties}`;
 }

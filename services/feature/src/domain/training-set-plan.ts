@@ -1,33 +1,22 @@
-import type { FeatureReference, Scenario, Source, TrainingSet, Transform, ValueType } from "@weft/scenario";
+import type { FeatureReference, Scenario, Source, TrainingSet } from "@weft/scenario";
 import { offlineErrors } from "../offline-errors.ts";
+import { type FeatureNeeds, featureNeeds, type NeededView } from "./feature-needs.ts";
 import type { CompiledView } from "./view-state.ts";
 
 /** A view that a training set joins. */
-export interface JoinedView {
-  readonly view: CompiledView;
-  /** Names of the features to read. */
-  readonly features: readonly string[];
+export interface JoinedView extends NeededView {
   /** Fields of the spine's source with the view's keys, in the view's order. */
   readonly keyFields: readonly string[];
 }
 
-/** A request field that a training set takes from its source. */
-export interface RequestField {
-  readonly name: string;
-  readonly type: ValueType;
-}
-
 /** What it takes to build a training set: every reference its models read, resolved down to views and request fields. */
-export interface TrainingSetPlan {
+export interface TrainingSetPlan extends FeatureNeeds {
   readonly scenario: string;
   readonly trainingSet: TrainingSet;
   readonly source: Source;
   /** References that become columns, in the order in which the models name them first. */
   readonly features: readonly FeatureReference[];
   readonly views: readonly JoinedView[];
-  /** Transforms to run, each after those whose outputs it reads. */
-  readonly transforms: readonly Transform[];
-  readonly requestFields: readonly RequestField[];
   readonly extra: readonly string[];
 }
 
@@ -47,40 +36,12 @@ export function planTrainingSet(scenario: Scenario, name: string, views: readonl
   const invalid = (fault: string): Error => offlineErrors.TRAINING_SET_INVALID({ trainingSet: name, fault });
   const { source } = trainingSet;
   const features = [...new Set(models.flatMap((model) => model.features))];
-  const read = new Map<CompiledView, Set<string>>();
-  const transforms: Transform[] = [];
-  const requestFields = new Map<string, ValueType>();
-
-  const resolve = (reference: FeatureReference, path: readonly string[]): void => {
-    const colon = reference.indexOf(":");
-    const owner = reference.slice(0, colon);
-    const feature = reference.slice(colon + 1);
-    if (owner === "request") {
-      const type = scenario.request[feature];
-      if (type === undefined) throw invalid(`"${reference}" is not a request field`);
-      if (source.fields[feature] === undefined) {
-        throw invalid(`source "${source.name}" has no field "${feature}" to take "${reference}" from`);
-      }
-      requestFields.set(feature, type);
-      return;
+  const needs = featureNeeds(scenario, features, views, invalid);
+  for (const { name } of needs.requestFields) {
+    if (source.fields[name] === undefined) {
+      throw invalid(`source "${source.name}" has no field "${name}" to take "request:${name}" from`);
     }
-    const transform = scenario.transforms.find((candidate) => candidate.name === owner);
-    if (transform !== undefined) {
-      if (transform.outputs[feature] === undefined) throw invalid(`"${reference}" is not an output of its transform`);
-      if (path.includes(owner)) throw invalid(`transform "${owner}" reads its own output`);
-      if (transforms.includes(transform)) return;
-      for (const input of Object.values(transform.inputs)) resolve(input, [...path, owner]);
-      transforms.push(transform);
-      return;
-    }
-    const view = views.find((candidate) => candidate.name === owner);
-    if (!view?.features.some((candidate) => candidate.name === feature)) {
-      throw invalid(`"${reference}" is not a feature of the scenario`);
-    }
-    const names = read.get(view) ?? new Set();
-    read.set(view, names.add(feature));
-  };
-  for (const reference of features) resolve(reference, []);
+  }
 
   const field = (named: string, use: string): string => {
     if (source.fields[named] !== undefined || named === source.eventTime || named === source.createdTime) return named;
@@ -99,11 +60,12 @@ export function planTrainingSet(scenario: Scenario, name: string, views: readonl
     trainingSet,
     source,
     features,
-    transforms,
+    transforms: needs.transforms,
+    requestFields: needs.requestFields,
     extra,
-    views: [...read].map(([view, names]) => ({
+    views: needs.views.map(({ view, features: names }) => ({
       view,
-      features: [...names],
+      features: names,
       keyFields: view.view.entities.map(({ entity }) => {
         const key = trainingSet.entities[entity.name];
         if (key === undefined) {
@@ -112,6 +74,5 @@ export function planTrainingSet(scenario: Scenario, name: string, views: readonl
         return field(key, `the key of entity "${entity.name}"`);
       }),
     })),
-    requestFields: [...requestFields].map(([name, type]) => ({ name, type })),
   };
 }

@@ -1,6 +1,7 @@
 import { join } from "node:path";
-import type { FeatureReference, Scenario, Transform, Value, ValueType } from "@weft/scenario";
+import type { FeatureReference, Scenario, Value } from "@weft/scenario";
 import { offlineErrors } from "../offline-errors.ts";
+import { addTransformColumns, isNumeric, requestValue, toFloats, typeOfFeature } from "./computed-columns.ts";
 import {
   type ColumnBatch,
   type ColumnSpec,
@@ -11,10 +12,10 @@ import {
   type PushedRows,
 } from "./offline-store.ts";
 import { asOfSql, eventsSql, type HistoryQuery, keysSql, readsSql, spineSql } from "./point-in-time-sql.ts";
+import { RowCursor } from "./row-cursor.ts";
 import { fieldsRead, RowReader } from "./source-rows.ts";
 import { ContentHash } from "./training-set-hash.ts";
 import { type JoinedView, planTrainingSet, type TrainingSetPlan } from "./training-set-plan.ts";
-import { computeTransform } from "./transform.ts";
 import type { CompiledView, ViewState } from "./view-state.ts";
 
 export interface TrainingSetOptions {
@@ -170,7 +171,7 @@ async function* replayWindows(
     { name: "row_id", type: "count" },
     ...reading.features.map(({ type }, index) => ({ name: `v${index}`, type })),
   ]);
-  const events = new Cursor(
+  const events = new RowCursor(
     workspace.query(eventsSql(history), [
       { name: "key_id", type: "count" },
       { name: "event_us", type: "count" },
@@ -224,45 +225,6 @@ async function* replayWindows(
   }
 }
 
-/** Goes over a query's rows one by one, so that most steps need no promise. */
-class Cursor {
-  batch: ColumnBatch = { count: 0, columns: [] };
-  row = 0;
-  /** True once there is no row left. */
-  ended = false;
-  readonly #batches: AsyncIterator<ColumnBatch>;
-
-  constructor(batches: AsyncIterable<ColumnBatch>) {
-    this.#batches = batches[Symbol.asyncIterator]();
-  }
-
-  /** Goes to the next row of the part at hand; false where `next` must be asked. */
-  step(): boolean {
-    this.row++;
-    return this.row < this.batch.count;
-  }
-
-  /** Fetches the next part; false at the end. */
-  async next(): Promise<boolean> {
-    const { value, done } = await this.#batches.next();
-    if (done === true) {
-      this.ended = true;
-      return false;
-    }
-    this.batch = value;
-    this.row = 0;
-    return true;
-  }
-
-  number(column: number): number {
-    return this.batch.columns[column]?.[this.row] as number;
-  }
-
-  async close(): Promise<void> {
-    await this.#batches.return?.();
-  }
-}
-
 /** Joins everything to the spine, runs the transforms, and fills the table `result`. */
 async function* writeRows(
   workspace: OfflineWorkspace,
@@ -278,7 +240,7 @@ async function* writeRows(
   const columns = new Map<FeatureReference, (batch: ColumnBatch) => readonly Value[]>();
   for (const { name, type } of plan.requestFields) {
     const place = select.add("spine", fieldColumn(plan.source, name), fieldType(plan.source, name));
-    columns.set(`request:${name}`, (batch) => (batch.columns[place] ?? []).map((value) => coerce(value, type)));
+    columns.set(`request:${name}`, (batch) => (batch.columns[place] ?? []).map((value) => requestValue(value, type)));
   }
   const fieldReaders: FieldReader[] = [];
   for (const join of joins) {
@@ -295,7 +257,7 @@ async function* writeRows(
     const type = fieldType(plan.source, name);
     return { name, type, index: select.add("spine", fieldColumn(plan.source, name), type) };
   });
-  const features = plan.features.filter((reference) => isNumber(typeOf(plan, reference)));
+  const features = plan.features.filter((reference) => isNumeric(typeOfFeature(plan, reference)));
   const specs: ColumnSpec[] = [
     { name: "event_time", type: "count" },
     { name: "label", type: "float64" },
@@ -310,7 +272,7 @@ async function* writeRows(
       const computed = new Map<FeatureReference, readonly Value[]>();
       for (const [reference, column] of columns) computed.set(reference, column(batch));
       for (const read of fieldReaders) read(batch, computed);
-      for (const transform of plan.transforms) runTransform(transform, batch.count, computed);
+      for (const transform of plan.transforms) addTransformColumns(transform, batch.count, computed);
       const values: ArrayLike<Value>[] = [
         batch.columns[eventTime] ?? [],
         batch.columns[label] ?? [],
@@ -368,17 +330,17 @@ class Selection {
   }
 
   async *read(workspace: OfflineWorkspace): AsyncGenerator<JoinedBatch> {
-    const open: Cursor[] = [];
+    const open: RowCursor[] = [];
     const cursorOf = (table: string, specs: readonly ColumnSpec[]) => {
       const all: ColumnSpec[] = [{ name: "row_id", type: "count" }, ...specs];
       const sql = `SELECT ${all.map(({ name }) => name).join(", ")} FROM ${table}`;
-      const cursor = new Cursor(workspace.query(sql, all));
+      const cursor = new RowCursor(workspace.query(sql, all));
       open.push(cursor);
       return cursor;
     };
     const { specs, places } = this.#tables.get(this.#spine) ?? { specs: [], places: [] };
     const spine = cursorOf(this.#spine, [{ name: "event_us", type: "count" }, ...specs]);
-    const keys = new Map<string, Cursor>();
+    const keys = new Map<string, RowCursor>();
     for (const table of new Set(this.#keys.values())) {
       keys.set(table, cursorOf(table, [{ name: "read_id", type: "count" }]));
     }
@@ -414,7 +376,7 @@ class Selection {
 }
 
 /** The row that stands for each of the spine's rows. */
-async function readIdsOf(cursor: Cursor, ids: readonly number[]): Promise<number[]> {
+async function readIdsOf(cursor: RowCursor, ids: readonly number[]): Promise<number[]> {
   const reads: number[] = [];
   for (const id of ids) {
     if (cursor.ended || cursor.number(0) !== id) throw new Error("a table of keys is not in the order of the spine");
@@ -426,11 +388,11 @@ async function readIdsOf(cursor: Cursor, ids: readonly number[]): Promise<number
 
 /** Hands a table's rows to every row of the spine that they stand for; those all have one event time. */
 class SharedRows {
-  readonly #cursor: Cursor;
+  readonly #cursor: RowCursor;
   readonly #recent = new Map<number, readonly Value[] | undefined>();
   #timeUs = Number.NaN;
 
-  constructor(cursor: Cursor) {
+  constructor(cursor: RowCursor) {
     this.#cursor = cursor;
   }
 
@@ -493,68 +455,4 @@ function fieldReader({ view, features, table }: Join, select: Selection, asOf: n
       computed.set(`${view.name}:${name}`, values[index] ?? []);
     }
   };
-}
-
-function typeOf(plan: TrainingSetPlan, reference: FeatureReference): ValueType {
-  const [owner, name = ""] = reference.split(":");
-  const request = owner === "request" ? plan.requestFields.find((field) => field.name === name) : undefined;
-  const transform = plan.transforms.find((candidate) => candidate.name === owner);
-  const view = plan.views.find((candidate) => candidate.view.name === owner)?.view;
-  return (
-    request?.type ??
-    transform?.outputs[name] ??
-    view?.features.find((feature) => feature.name === name)?.type ??
-    "string"
-  );
-}
-
-function isNumber(type: ValueType): boolean {
-  return type === "float32" || type === "float64" || type === "int64" || type === "bool";
-}
-
-/** Values as a matrix holds them: NaN where there is none, truth as 0 or 1. */
-function toFloats(values: readonly Value[], count: number): Float32Array {
-  const floats = new Float32Array(count);
-  for (let row = 0; row < count; row++) {
-    const value = values[row] ?? null;
-    floats[row] = value === null ? Number.NaN : Number(value);
-  }
-  return floats;
-}
-
-/** Runs a transform on every row; rows that hand it the same values share its answer, because it is pure. */
-function runTransform(transform: Transform, count: number, computed: Map<FeatureReference, readonly Value[]>): void {
-  const inputs = Object.entries(transform.inputs).map(([name, reference]) => ({
-    name,
-    column: computed.get(reference) ?? [],
-  }));
-  const outputs = Object.keys(transform.outputs).map((name) => ({ name, column: new Array<Value>(count).fill(null) }));
-  const values: Record<string, Value> = Object.fromEntries(inputs.map(({ name }) => [name, null]));
-  for (let row = 0; row < count; row++) {
-    let isNew = row === 0;
-    for (const { name, column } of inputs) {
-      const value = column[row] ?? null;
-      if (values[name] === value) continue;
-      values[name] = value;
-      isNew = true;
-    }
-    if (!isNew) {
-      for (const { column } of outputs) column[row] = column[row - 1] ?? null;
-      continue;
-    }
-    const answers = computeTransform(transform, values);
-    for (const { name, column } of outputs) column[row] = answers[name] ?? null;
-  }
-  for (const { name, column } of outputs) computed.set(`${transform.name}:${name}`, column);
-}
-
-/** A source's value as the request field of the same name holds it. */
-function coerce(value: Value, type: ValueType): Value {
-  if (typeof value === "number" || typeof value === "bigint" || typeof value === "boolean") {
-    if (type === "float32") return Math.fround(Number(value));
-    if (type === "float64") return Number(value);
-    if (type === "int64" && Number.isInteger(Number(value))) return BigInt(value);
-    if (type === "bool") return Number(value) !== 0;
-  }
-  return value;
 }

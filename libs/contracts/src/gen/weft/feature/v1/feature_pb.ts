@@ -4,15 +4,15 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file weft/feature/v1/feature.proto.
  */
 export const file_weft_feature_v1_feature: GenFile = /*@__PURE__*/
-  fileDesc("Ch13ZWZ0L2ZlYXR1cmUvdjEvZmVhdHVyZS5wcm90bxIPd2VmdC5mZWF0dXJlLnYxIh8KDUZsb2F0MzJWYWx1ZXMSDgoGdmFsdWVzGAEgAygCIh8KDUZsb2F0NjRWYWx1ZXMSDgoGdmFsdWVzGAEgAygBIh0KC0ludDY0VmFsdWVzEg4KBnZhbHVlcxgBIAMoAyIcCgpCb29sVmFsdWVzEg4KBnZhbHVlcxgBIAMoCCIeCgxTdHJpbmdWYWx1ZXMSDgoGdmFsdWVzGAEgAygJIh0KC0J5dGVzVmFsdWVzEg4KBnZhbHVlcxgBIAMoDCIxCgxWZWN0b3JWYWx1ZXMSEQoJZGltZW5zaW9uGAEgASgFEg4KBnZhbHVlcxgCIAEoDCIqCgdLZXlMaXN0Eg0KBXRleHRzGAEgAygJEhAKCGludGVnZXJzGAIgAygDIjkKDUtleUxpc3RWYWx1ZXMSKAoGdmFsdWVzGAEgAygLMhgud2VmdC5mZWF0dXJlLnYxLktleUxpc3Qi+AMKBkNvbHVtbhIMCgRuYW1lGAEgASgJEjIKCGZsb2F0MzJzGAIgASgLMh4ud2VmdC5mZWF0dXJlLnYxLkZsb2F0MzJWYWx1ZXNIABIyCghmbG9hdDY0cxgDIAEoCzIeLndlZnQuZmVhdHVyZS52MS5GbG9hdDY0VmFsdWVzSAASLgoGaW50NjRzGAQgASgLMhwud2VmdC5mZWF0dXJlLnYxLkludDY0VmFsdWVzSAASLAoFYm9vbHMYBSABKAsyGy53ZWZ0LmZlYXR1cmUudjEuQm9vbFZhbHVlc0gAEjAKB3N0cmluZ3MYBiABKAsyHS53ZWZ0LmZlYXR1cmUudjEuU3RyaW5nVmFsdWVzSAASLQoFYnl0ZXMYByABKAsyHC53ZWZ0LmZlYXR1cmUudjEuQnl0ZXNWYWx1ZXNIABIwCgd2ZWN0b3JzGAggASgLMh0ud2VmdC5mZWF0dXJlLnYxLlZlY3RvclZhbHVlc0gAEjMKCWtleV9saXN0cxgLIAEoCzIeLndlZnQuZmVhdHVyZS52MS5LZXlMaXN0VmFsdWVzSAASMAoIc3RhdHVzZXMYCSADKA4yHi53ZWZ0LmZlYXR1cmUudjEuRmVhdHVyZVN0YXR1cxIWCg5ldmVudF90aW1lc191cxgKIAMoA0IICgZ2YWx1ZXMiPQoKRW50aXR5S2V5cxIOCgZlbnRpdHkYASABKAkSDQoFdGV4dHMYAiADKAkSEAoIaW50ZWdlcnMYAyADKAMiTgoNRmVhdHVyZU1hdHJpeBINCgVuYW1lcxgBIAMoCRIMCgRyb3dzGAIgASgFEg4KBnZhbHVlcxgDIAEoDBIQCghzdGF0dXNlcxgEIAEoDCJUCghWaWV3UmVhZBIMCgR2aWV3GAEgASgJEg8KB3ZlcnNpb24YAiABKAkSFQoNbWlzc2luZ19jb3VudBgDIAEoBRISCgptYXhfYWdlX21zGAQgASgDIowDChhHZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSFwoPZmVhdHVyZV9zZXJ2aWNlGAIgASgJEhAKCGZlYXR1cmVzGAMgAygJEi0KCGVudGl0aWVzGAQgAygLMhsud2VmdC5mZWF0dXJlLnYxLkVudGl0eUtleXMSMQoQcmVxdWVzdF9mZWF0dXJlcxgFIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4SKQoFYXNfb2YYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEkAKBmxheW91dBgHIAEoDjIwLndlZnQuZmVhdHVyZS52MS5HZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QuTGF5b3V0EhsKE2luY2x1ZGVfZXZlbnRfdGltZXMYCCABKAgiRwoGTGF5b3V0EhYKEkxBWU9VVF9VTlNQRUNJRklFRBAAEhIKDkxBWU9VVF9DT0xVTU5TEAESEQoNTEFZT1VUX01BVFJJWBACIrMBChlHZXRPbmxpbmVGZWF0dXJlc1Jlc3BvbnNlEhIKCnJlbGVhc2VfaWQYASABKAkSKAoHY29sdW1ucxgCIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4SLgoGbWF0cml4GAMgASgLMh4ud2VmdC5mZWF0dXJlLnYxLkZlYXR1cmVNYXRyaXgSKAoFdmlld3MYBCADKAsyGS53ZWZ0LmZlYXR1cmUudjEuVmlld1JlYWQibQoLUHVzaFJlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSDgoGc291cmNlGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkSKAoHY29sdW1ucxgEIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4iOQoMUHVzaFJlc3BvbnNlEhYKDmFjY2VwdGVkX2NvdW50GAEgASgFEhEKCWR1cGxpY2F0ZRgCIAEoCCJeChVMaXN0RW50aXR5S2V5c1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSDAoEdmlldxgCIAEoCRIRCglwYWdlX3NpemUYAyABKAUSEgoKcGFnZV90b2tlbhgEIAEoCSJZChZMaXN0RW50aXR5S2V5c1Jlc3BvbnNlEiYKBGtleXMYASABKAsyGC53ZWZ0LmZlYXR1cmUudjEuS2V5TGlzdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiYwoSTWF0ZXJpYWxpemVSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEg0KBXZpZXdzGAIgAygJEiwKCGVuZF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJyChNNYXRlcmlhbGl6ZVJlc3BvbnNlEgwKBHZpZXcYASABKAkSEQoJcm93c19yZWFkGAIgASgDEhIKCnJvd3NfdG90YWwYAyABKAMSGAoQZW50aXRpZXNfd3JpdHRlbhgEIAEoAxIMCgRkb25lGAUgASgIIp8BChdCdWlsZFRyYWluaW5nU2V0UmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIUCgx0cmFpbmluZ19zZXQYAiABKAkSLgoKc3RhcnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIq0BChhCdWlsZFRyYWluaW5nU2V0UmVzcG9uc2USDAoEcm93cxgBIAEoAxISCgpyb3dzX3RvdGFsGAIgASgDEgwKBGRvbmUYAyABKAgSCwoDdXJpGAQgASgJEhQKDGNvbnRlbnRfaGFzaBgFIAEoCRIPCgdjb2x1bW5zGAYgAygJEi0KCXRlc3RfZnJvbRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAqxAEKDUZlYXR1cmVTdGF0dXMSHgoaRkVBVFVSRV9TVEFUVVNfVU5TUEVDSUZJRUQQABIaChZGRUFUVVJFX1NUQVRVU19QUkVTRU5UEAESFwoTRkVBVFVSRV9TVEFUVVNfTlVMTBACEhwKGEZFQVRVUkVfU1RBVFVTX05PVF9GT1VORBADEiIKHkZFQVRVUkVfU1RBVFVTX09VVFNJREVfTUFYX0FHRRAEEhwKGEZFQVRVUkVfU1RBVFVTX0RFRkFVTFRFRBAFMoQECg5GZWF0dXJlU2VydmljZRJvChFHZXRPbmxpbmVGZWF0dXJlcxIpLndlZnQuZmVhdHVyZS52MS5HZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QaKi53ZWZ0LmZlYXR1cmUudjEuR2V0T25saW5lRmVhdHVyZXNSZXNwb25zZSIDkAIBEkgKBFB1c2gSHC53ZWZ0LmZlYXR1cmUudjEuUHVzaFJlcXVlc3QaHS53ZWZ0LmZlYXR1cmUudjEuUHVzaFJlc3BvbnNlIgOQAgISZgoOTGlzdEVudGl0eUtleXMSJi53ZWZ0LmZlYXR1cmUudjEuTGlzdEVudGl0eUtleXNSZXF1ZXN0Gicud2VmdC5mZWF0dXJlLnYxLkxpc3RFbnRpdHlLZXlzUmVzcG9uc2UiA5ACARJfCgtNYXRlcmlhbGl6ZRIjLndlZnQuZmVhdHVyZS52MS5NYXRlcmlhbGl6ZVJlcXVlc3QaJC53ZWZ0LmZlYXR1cmUudjEuTWF0ZXJpYWxpemVSZXNwb25zZSIDkAICMAESbgoQQnVpbGRUcmFpbmluZ1NldBIoLndlZnQuZmVhdHVyZS52MS5CdWlsZFRyYWluaW5nU2V0UmVxdWVzdBopLndlZnQuZmVhdHVyZS52MS5CdWlsZFRyYWluaW5nU2V0UmVzcG9uc2UiA5ACAjABYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("Ch13ZWZ0L2ZlYXR1cmUvdjEvZmVhdHVyZS5wcm90bxIPd2VmdC5mZWF0dXJlLnYxIh8KDUZsb2F0MzJWYWx1ZXMSDgoGdmFsdWVzGAEgAygCIh8KDUZsb2F0NjRWYWx1ZXMSDgoGdmFsdWVzGAEgAygBIh0KC0ludDY0VmFsdWVzEg4KBnZhbHVlcxgBIAMoAyIcCgpCb29sVmFsdWVzEg4KBnZhbHVlcxgBIAMoCCIeCgxTdHJpbmdWYWx1ZXMSDgoGdmFsdWVzGAEgAygJIh0KC0J5dGVzVmFsdWVzEg4KBnZhbHVlcxgBIAMoDCIxCgxWZWN0b3JWYWx1ZXMSEQoJZGltZW5zaW9uGAEgASgFEg4KBnZhbHVlcxgCIAEoDCIqCgdLZXlMaXN0Eg0KBXRleHRzGAEgAygJEhAKCGludGVnZXJzGAIgAygDIjkKDUtleUxpc3RWYWx1ZXMSKAoGdmFsdWVzGAEgAygLMhgud2VmdC5mZWF0dXJlLnYxLktleUxpc3Qi+AMKBkNvbHVtbhIMCgRuYW1lGAEgASgJEjIKCGZsb2F0MzJzGAIgASgLMh4ud2VmdC5mZWF0dXJlLnYxLkZsb2F0MzJWYWx1ZXNIABIyCghmbG9hdDY0cxgDIAEoCzIeLndlZnQuZmVhdHVyZS52MS5GbG9hdDY0VmFsdWVzSAASLgoGaW50NjRzGAQgASgLMhwud2VmdC5mZWF0dXJlLnYxLkludDY0VmFsdWVzSAASLAoFYm9vbHMYBSABKAsyGy53ZWZ0LmZlYXR1cmUudjEuQm9vbFZhbHVlc0gAEjAKB3N0cmluZ3MYBiABKAsyHS53ZWZ0LmZlYXR1cmUudjEuU3RyaW5nVmFsdWVzSAASLQoFYnl0ZXMYByABKAsyHC53ZWZ0LmZlYXR1cmUudjEuQnl0ZXNWYWx1ZXNIABIwCgd2ZWN0b3JzGAggASgLMh0ud2VmdC5mZWF0dXJlLnYxLlZlY3RvclZhbHVlc0gAEjMKCWtleV9saXN0cxgLIAEoCzIeLndlZnQuZmVhdHVyZS52MS5LZXlMaXN0VmFsdWVzSAASMAoIc3RhdHVzZXMYCSADKA4yHi53ZWZ0LmZlYXR1cmUudjEuRmVhdHVyZVN0YXR1cxIWCg5ldmVudF90aW1lc191cxgKIAMoA0IICgZ2YWx1ZXMiPQoKRW50aXR5S2V5cxIOCgZlbnRpdHkYASABKAkSDQoFdGV4dHMYAiADKAkSEAoIaW50ZWdlcnMYAyADKAMiTgoNRmVhdHVyZU1hdHJpeBINCgVuYW1lcxgBIAMoCRIMCgRyb3dzGAIgASgFEg4KBnZhbHVlcxgDIAEoDBIQCghzdGF0dXNlcxgEIAEoDCJUCghWaWV3UmVhZBIMCgR2aWV3GAEgASgJEg8KB3ZlcnNpb24YAiABKAkSFQoNbWlzc2luZ19jb3VudBgDIAEoBRISCgptYXhfYWdlX21zGAQgASgDIowDChhHZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSFwoPZmVhdHVyZV9zZXJ2aWNlGAIgASgJEhAKCGZlYXR1cmVzGAMgAygJEi0KCGVudGl0aWVzGAQgAygLMhsud2VmdC5mZWF0dXJlLnYxLkVudGl0eUtleXMSMQoQcmVxdWVzdF9mZWF0dXJlcxgFIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4SKQoFYXNfb2YYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEkAKBmxheW91dBgHIAEoDjIwLndlZnQuZmVhdHVyZS52MS5HZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QuTGF5b3V0EhsKE2luY2x1ZGVfZXZlbnRfdGltZXMYCCABKAgiRwoGTGF5b3V0EhYKEkxBWU9VVF9VTlNQRUNJRklFRBAAEhIKDkxBWU9VVF9DT0xVTU5TEAESEQoNTEFZT1VUX01BVFJJWBACIrMBChlHZXRPbmxpbmVGZWF0dXJlc1Jlc3BvbnNlEhIKCnJlbGVhc2VfaWQYASABKAkSKAoHY29sdW1ucxgCIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4SLgoGbWF0cml4GAMgASgLMh4ud2VmdC5mZWF0dXJlLnYxLkZlYXR1cmVNYXRyaXgSKAoFdmlld3MYBCADKAsyGS53ZWZ0LmZlYXR1cmUudjEuVmlld1JlYWQibQoLUHVzaFJlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSDgoGc291cmNlGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkSKAoHY29sdW1ucxgEIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4iOQoMUHVzaFJlc3BvbnNlEhYKDmFjY2VwdGVkX2NvdW50GAEgASgFEhEKCWR1cGxpY2F0ZRgCIAEoCCJeChVMaXN0RW50aXR5S2V5c1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSDAoEdmlldxgCIAEoCRIRCglwYWdlX3NpemUYAyABKAUSEgoKcGFnZV90b2tlbhgEIAEoCSJZChZMaXN0RW50aXR5S2V5c1Jlc3BvbnNlEiYKBGtleXMYASABKAsyGC53ZWZ0LmZlYXR1cmUudjEuS2V5TGlzdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiYwoSTWF0ZXJpYWxpemVSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEg0KBXZpZXdzGAIgAygJEiwKCGVuZF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJyChNNYXRlcmlhbGl6ZVJlc3BvbnNlEgwKBHZpZXcYASABKAkSEQoJcm93c19yZWFkGAIgASgDEhIKCnJvd3NfdG90YWwYAyABKAMSGAoQZW50aXRpZXNfd3JpdHRlbhgEIAEoAxIMCgRkb25lGAUgASgIIp8BChdCdWlsZFRyYWluaW5nU2V0UmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIUCgx0cmFpbmluZ19zZXQYAiABKAkSLgoKc3RhcnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIq0BChhCdWlsZFRyYWluaW5nU2V0UmVzcG9uc2USDAoEcm93cxgBIAEoAxISCgpyb3dzX3RvdGFsGAIgASgDEgwKBGRvbmUYAyABKAgSCwoDdXJpGAQgASgJEhQKDGNvbnRlbnRfaGFzaBgFIAEoCRIPCgdjb2x1bW5zGAYgAygJEi0KCXRlc3RfZnJvbRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiWgoLU2VydmVkVmFsdWUSEAoGbnVtYmVyGAEgASgBSAASEQoHaW50ZWdlchgCIAEoA0gAEg4KBGZsYWcYAyABKAhIABIOCgR0ZXh0GAQgASgJSABCBgoEa2luZCLkAgoMU2VydmVkVmVjdG9yEgoKAmlkGAEgASgJEj0KCGVudGl0aWVzGAIgAygLMisud2VmdC5mZWF0dXJlLnYxLlNlcnZlZFZlY3Rvci5FbnRpdGllc0VudHJ5EjsKB3JlcXVlc3QYAyADKAsyKi53ZWZ0LmZlYXR1cmUudjEuU2VydmVkVmVjdG9yLlJlcXVlc3RFbnRyeRIVCg1ldmVudF90aW1lX3VzGAQgASgDEhQKDHJlYWRfdGltZV91cxgFIAEoAxIOCgZ2YWx1ZXMYBiABKAwSEAoIc3RhdHVzZXMYByABKAwaLwoNRW50aXRpZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGkwKDFJlcXVlc3RFbnRyeRILCgNrZXkYASABKAkSKwoFdmFsdWUYAiABKAsyHC53ZWZ0LmZlYXR1cmUudjEuU2VydmVkVmFsdWU6AjgBIjIKD1Bhcml0eVRvbGVyYW5jZRIMCgR0eXBlGAEgASgJEhEKCXRvbGVyYW5jZRgCIAEoASLQAQoSQ2hlY2tQYXJpdHlSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEhcKD2ZlYXR1cmVfc2VydmljZRgCIAEoCRI0Cgp0b2xlcmFuY2VzGAMgAygLMiAud2VmdC5mZWF0dXJlLnYxLlBhcml0eVRvbGVyYW5jZRIpCgZzZXR0bGUYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLgoHdmVjdG9ycxgFIAMoCzIdLndlZnQuZmVhdHVyZS52MS5TZXJ2ZWRWZWN0b3IiwAEKDUZlYXR1cmVQYXJpdHkSEQoJcmVmZXJlbmNlGAEgASgJEgwKBHR5cGUYAiABKAkSEAoIbWF0Y2hpbmcYAyABKAMSDwoHbWlzc2luZxgEIAEoAxINCgVleHRyYRgFIAEoAxIRCglkaWZmZXJlbnQYBiABKAMSEQoJaW5fZmxpZ2h0GAcgASgDEhoKEmFic29sdXRlX2Vycm9yX21heBgIIAEoARIaChJyZWxhdGl2ZV9lcnJvcl9tYXgYCSABKAEivAEKEFBhcml0eURpZmZlcmVuY2USCgoCaWQYASABKAkSEQoJcmVmZXJlbmNlGAIgASgJEhMKBnNlcnZlZBgDIAEoAkgAiAEBEhcKCnJlY29tcHV0ZWQYBCABKAJIAYgBARIuCgZzdGF0dXMYBSABKA4yHi53ZWZ0LmZlYXR1cmUudjEuRmVhdHVyZVN0YXR1cxIRCglpbl9mbGlnaHQYBiABKAhCCQoHX3NlcnZlZEINCgtfcmVjb21wdXRlZCLFAQoTQ2hlY2tQYXJpdHlSZXNwb25zZRISCgpyZWxlYXNlX2lkGAEgASgJEhYKDmNvbXBhcmVkX2NvdW50GAIgASgDEhgKEGluY29tcGxldGVfY291bnQYAyABKAMSMAoIZmVhdHVyZXMYBCADKAsyHi53ZWZ0LmZlYXR1cmUudjEuRmVhdHVyZVBhcml0eRI2CgtkaWZmZXJlbmNlcxgFIAMoCzIhLndlZnQuZmVhdHVyZS52MS5QYXJpdHlEaWZmZXJlbmNlKsQBCg1GZWF0dXJlU3RhdHVzEh4KGkZFQVRVUkVfU1RBVFVTX1VOU1BFQ0lGSUVEEAASGgoWRkVBVFVSRV9TVEFUVVNfUFJFU0VOVBABEhcKE0ZFQVRVUkVfU1RBVFVTX05VTEwQAhIcChhGRUFUVVJFX1NUQVRVU19OT1RfRk9VTkQQAxIiCh5GRUFUVVJFX1NUQVRVU19PVVRTSURFX01BWF9BR0UQBBIcChhGRUFUVVJFX1NUQVRVU19ERUZBVUxURUQQBTLlBAoORmVhdHVyZVNlcnZpY2USbwoRR2V0T25saW5lRmVhdHVyZXMSKS53ZWZ0LmZlYXR1cmUudjEuR2V0T25saW5lRmVhdHVyZXNSZXF1ZXN0Gioud2VmdC5mZWF0dXJlLnYxLkdldE9ubGluZUZlYXR1cmVzUmVzcG9uc2UiA5ACARJICgRQdXNoEhwud2VmdC5mZWF0dXJlLnYxLlB1c2hSZXF1ZXN0Gh0ud2VmdC5mZWF0dXJlLnYxLlB1c2hSZXNwb25zZSIDkAICEmYKDkxpc3RFbnRpdHlLZXlzEiYud2VmdC5mZWF0dXJlLnYxLkxpc3RFbnRpdHlLZXlzUmVxdWVzdBonLndlZnQuZmVhdHVyZS52MS5MaXN0RW50aXR5S2V5c1Jlc3BvbnNlIgOQAgESXwoLTWF0ZXJpYWxpemUSIy53ZWZ0LmZlYXR1cmUudjEuTWF0ZXJpYWxpemVSZXF1ZXN0GiQud2VmdC5mZWF0dXJlLnYxLk1hdGVyaWFsaXplUmVzcG9uc2UiA5ACAjABEm4KEEJ1aWxkVHJhaW5pbmdTZXQSKC53ZWZ0LmZlYXR1cmUudjEuQnVpbGRUcmFpbmluZ1NldFJlcXVlc3QaKS53ZWZ0LmZlYXR1cmUudjEuQnVpbGRUcmFpbmluZ1NldFJlc3BvbnNlIgOQAgIwARJfCgtDaGVja1Bhcml0eRIjLndlZnQuZmVhdHVyZS52MS5DaGVja1Bhcml0eVJlcXVlc3QaJC53ZWZ0LmZlYXR1cmUudjEuQ2hlY2tQYXJpdHlSZXNwb25zZSIDkAIBKAFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Float32 values.
@@ -918,6 +918,383 @@ export const BuildTrainingSetResponseSchema: GenMessage<BuildTrainingSetResponse
   messageDesc(file_weft_feature_v1_feature, 22);
 
 /**
+ * A request field as it was sent; without a kind where it was not known.
+ *
+ * @generated from message weft.feature.v1.ServedValue
+ */
+export type ServedValue = Message<"weft.feature.v1.ServedValue"> & {
+  /**
+   * The value.
+   *
+   * @generated from oneof weft.feature.v1.ServedValue.kind
+   */
+  kind: {
+    /**
+     * A float.
+     *
+     * @generated from field: double number = 1;
+     */
+    value: number;
+    case: "number";
+  } | {
+    /**
+     * An integer.
+     *
+     * @generated from field: int64 integer = 2;
+     */
+    value: bigint;
+    case: "integer";
+  } | {
+    /**
+     * A truth value.
+     *
+     * @generated from field: bool flag = 3;
+     */
+    value: boolean;
+    case: "flag";
+  } | {
+    /**
+     * A text.
+     *
+     * @generated from field: string text = 4;
+     */
+    value: string;
+    case: "text";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message weft.feature.v1.ServedValue.
+ * Use `create(ServedValueSchema)` to create a new message.
+ */
+export const ServedValueSchema: GenMessage<ServedValue> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 23);
+
+/**
+ * A vector as it was served.
+ *
+ * @generated from message weft.feature.v1.ServedVector
+ */
+export type ServedVector = Message<"weft.feature.v1.ServedVector"> & {
+  /**
+   * Names the vector in the answer, at most 1,100 bytes.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Entity keys as text, by entity; those of entities that no feature needs are ignored.
+   *
+   * @generated from field: map<string, string> entities = 2;
+   */
+  entities: { [key: string]: string };
+
+  /**
+   * Request fields by name; those that no feature needs are ignored.
+   *
+   * @generated from field: map<string, weft.feature.v1.ServedValue> request = 3;
+   */
+  request: { [key: string]: ServedValue };
+
+  /**
+   * Time that the features are as of, microseconds since 1970.
+   *
+   * @generated from field: int64 event_time_us = 4;
+   */
+  eventTimeUs: bigint;
+
+  /**
+   * When the features were read, microseconds since 1970: what was pushed later does not count. 0: all that was pushed
+   * counts.
+   *
+   * @generated from field: int64 read_time_us = 5;
+   */
+  readTimeUs: bigint;
+
+  /**
+   * float32[features] little-endian in the order of the feature service; NaN where there was no value.
+   *
+   * @generated from field: bytes values = 6;
+   */
+  values: Uint8Array;
+
+  /**
+   * uint8[features] of FeatureStatus; may be empty.
+   *
+   * @generated from field: bytes statuses = 7;
+   */
+  statuses: Uint8Array;
+};
+
+/**
+ * Describes the message weft.feature.v1.ServedVector.
+ * Use `create(ServedVectorSchema)` to create a new message.
+ */
+export const ServedVectorSchema: GenMessage<ServedVector> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 24);
+
+/**
+ * How far a served number of one type may be from the recomputed one.
+ *
+ * @generated from message weft.feature.v1.ParityTolerance
+ */
+export type ParityTolerance = Message<"weft.feature.v1.ParityTolerance"> & {
+  /**
+   * float32, float64, int64 or bool: the feature's type.
+   *
+   * @generated from field: string type = 1;
+   */
+  type: string;
+
+  /**
+   * Greatest difference, times the greater of 1 and the recomputed number; 0 or more.
+   *
+   * @generated from field: double tolerance = 2;
+   */
+  tolerance: number;
+};
+
+/**
+ * Describes the message weft.feature.v1.ParityTolerance.
+ * Use `create(ParityToleranceSchema)` to create a new message.
+ */
+export const ParityToleranceSchema: GenMessage<ParityTolerance> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 25);
+
+/**
+ * A part of the vectors to check.
+ *
+ * @generated from message weft.feature.v1.CheckParityRequest
+ */
+export type CheckParityRequest = Message<"weft.feature.v1.CheckParityRequest"> & {
+  /**
+   * Scenario name; in the first message.
+   *
+   * @generated from field: string scenario = 1;
+   */
+  scenario: string;
+
+  /**
+   * Feature service (a model's name) that was read; in the first message.
+   *
+   * @generated from field: string feature_service = 2;
+   */
+  featureService: string;
+
+  /**
+   * Tolerances; in the first message. A type without one must agree to the bit.
+   *
+   * @generated from field: repeated weft.feature.v1.ParityTolerance tolerances = 3;
+   */
+  tolerances: ParityTolerance[];
+
+  /**
+   * Rows that came in this close to a vector's read may have been seen or not: where such a row is of a feature's key,
+   * a difference counts as in flight. In the first message; default one second.
+   *
+   * @generated from field: google.protobuf.Duration settle = 4;
+   */
+  settle?: Duration | undefined;
+
+  /**
+   * Vectors; at most 100,000 over all messages.
+   *
+   * @generated from field: repeated weft.feature.v1.ServedVector vectors = 5;
+   */
+  vectors: ServedVector[];
+};
+
+/**
+ * Describes the message weft.feature.v1.CheckParityRequest.
+ * Use `create(CheckParityRequestSchema)` to create a new message.
+ */
+export const CheckParityRequestSchema: GenMessage<CheckParityRequest> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 26);
+
+/**
+ * How one feature compares. Every vector that was compared is in one of the counts.
+ *
+ * @generated from message weft.feature.v1.FeatureParity
+ */
+export type FeatureParity = Message<"weft.feature.v1.FeatureParity"> & {
+  /**
+   * Feature reference.
+   *
+   * @generated from field: string reference = 1;
+   */
+  reference: string;
+
+  /**
+   * float32, float64, int64 or bool.
+   *
+   * @generated from field: string type = 2;
+   */
+  type: string;
+
+  /**
+   * Values that agree, both absent included.
+   *
+   * @generated from field: int64 matching = 3;
+   */
+  matching: bigint;
+
+  /**
+   * Values that were absent when served and are there offline.
+   *
+   * @generated from field: int64 missing = 4;
+   */
+  missing: bigint;
+
+  /**
+   * Values that were served and are absent offline.
+   *
+   * @generated from field: int64 extra = 5;
+   */
+  extra: bigint;
+
+  /**
+   * Values that differ by more than the tolerance.
+   *
+   * @generated from field: int64 different = 6;
+   */
+  different: bigint;
+
+  /**
+   * Values that disagree, whose rows were coming in while they were read.
+   *
+   * @generated from field: int64 in_flight = 7;
+   */
+  inFlight: bigint;
+
+  /**
+   * Greatest difference of values on both sides, tolerated ones included.
+   *
+   * @generated from field: double absolute_error_max = 8;
+   */
+  absoluteErrorMax: number;
+
+  /**
+   * Greatest difference divided by the recomputed number; infinite where that is 0.
+   *
+   * @generated from field: double relative_error_max = 9;
+   */
+  relativeErrorMax: number;
+};
+
+/**
+ * Describes the message weft.feature.v1.FeatureParity.
+ * Use `create(FeatureParitySchema)` to create a new message.
+ */
+export const FeatureParitySchema: GenMessage<FeatureParity> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 27);
+
+/**
+ * A value that disagrees.
+ *
+ * @generated from message weft.feature.v1.ParityDifference
+ */
+export type ParityDifference = Message<"weft.feature.v1.ParityDifference"> & {
+  /**
+   * Id of the vector.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Feature reference.
+   *
+   * @generated from field: string reference = 2;
+   */
+  reference: string;
+
+  /**
+   * What was served; unset where it was absent.
+   *
+   * @generated from field: optional float served = 3;
+   */
+  served?: number | undefined;
+
+  /**
+   * What the offline store gives; unset where it is absent.
+   *
+   * @generated from field: optional float recomputed = 4;
+   */
+  recomputed?: number | undefined;
+
+  /**
+   * Status it was served with; UNSPECIFIED where that is not known.
+   *
+   * @generated from field: weft.feature.v1.FeatureStatus status = 5;
+   */
+  status: FeatureStatus;
+
+  /**
+   * True where it counts as in flight.
+   *
+   * @generated from field: bool in_flight = 6;
+   */
+  inFlight: boolean;
+};
+
+/**
+ * Describes the message weft.feature.v1.ParityDifference.
+ * Use `create(ParityDifferenceSchema)` to create a new message.
+ */
+export const ParityDifferenceSchema: GenMessage<ParityDifference> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 28);
+
+/**
+ * How served vectors compare with the offline store.
+ *
+ * @generated from message weft.feature.v1.CheckParityResponse
+ */
+export type CheckParityResponse = Message<"weft.feature.v1.CheckParityResponse"> & {
+  /**
+   * Release whose definitions were used.
+   *
+   * @generated from field: string release_id = 1;
+   */
+  releaseId: string;
+
+  /**
+   * Vectors compared.
+   *
+   * @generated from field: int64 compared_count = 2;
+   */
+  comparedCount: bigint;
+
+  /**
+   * Vectors that could not be recomputed, because a key or a request field that they need was not kept.
+   *
+   * @generated from field: int64 incomplete_count = 3;
+   */
+  incompleteCount: bigint;
+
+  /**
+   * One entry a feature, in the order of the feature service.
+   *
+   * @generated from field: repeated weft.feature.v1.FeatureParity features = 4;
+   */
+  features: FeatureParity[];
+
+  /**
+   * The first values that disagree, at most 100.
+   *
+   * @generated from field: repeated weft.feature.v1.ParityDifference differences = 5;
+   */
+  differences: ParityDifference[];
+};
+
+/**
+ * Describes the message weft.feature.v1.CheckParityResponse.
+ * Use `create(CheckParityResponseSchema)` to create a new message.
+ */
+export const CheckParityResponseSchema: GenMessage<CheckParityResponse> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 29);
+
+/**
  * What a read found for one value.
  *
  * @generated from enum weft.feature.v1.FeatureStatus
@@ -1028,6 +1405,16 @@ export const FeatureService: GenService<{
     methodKind: "server_streaming";
     input: typeof BuildTrainingSetRequestSchema;
     output: typeof BuildTrainingSetResponseSchema;
+  },
+  /**
+   * Recomputes vectors as they were served from the offline store, as known at their time, and compares them.
+   *
+   * @generated from rpc weft.feature.v1.FeatureService.CheckParity
+   */
+  checkParity: {
+    methodKind: "client_streaming";
+    input: typeof CheckParityRequestSchema;
+    output: typeof CheckParityResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_weft_feature_v1_feature, 0);
