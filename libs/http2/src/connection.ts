@@ -91,6 +91,8 @@ export class Connection {
   #settingsAcknowledged = false;
 
   #nextId = 1;
+  /** The first stream of which nothing has left the process yet. */
+  #unsentId = 1;
   #lastPeerId = 0;
   /** How streams ended: by both sides (the id), or by a reset of ours (its negative), after which frames are late, not wrong. */
   readonly #closed = new Int32Array(closedCount);
@@ -825,6 +827,7 @@ export class Connection {
     this.#state = "closing";
     if (wasOpen) this.#observer.draining();
     this.#writeGoAway(this.#lastPeerId, code, message);
+    this.#outbox.flush();
     this.#endStreams();
     this.#endSocket();
   }
@@ -839,7 +842,8 @@ export class Connection {
   #endStreams(): void {
     for (const stream of this.streams.values()) {
       this.forget(stream, true);
-      stream.receiver.reset(ErrorCode.Cancel, "connection");
+      const isUnsent = !this.isServer && stream.id >= this.#unsentId;
+      stream.receiver.reset(ErrorCode.Cancel, isUnsent ? "refused" : "connection");
     }
   }
 
@@ -978,6 +982,7 @@ export class Connection {
 
   /** A socket that holds too much is read no more: what the peer does not take, it cannot ask more of. */
   #flushed(): void {
+    this.#unsentId = this.#nextId;
     if (this.#socket.writableLength > this.#pauseBytes && !this.#socketFull) {
       this.#socketFull = true;
       this.#socket.pause();

@@ -18,7 +18,7 @@ export interface StreamReceiver {
   writable(): void;
 }
 
-/** What ended a stream early. */
+/** What ended a stream early; "refused" where the peer has certainly not begun with it. */
 export type ResetCause = "peer" | "fault" | "connection" | "refused";
 
 /** Names and values in turn, sent after a template's fields as literals. */

@@ -43,3 +43,20 @@ export function writeIdentity(
   const traceparent = formatTraceparent(trace);
   if (traceparent !== undefined) set(identityKeys.trace, traceparent);
 }
+
+/** The value that a call has for a metadata key, its identity included. */
+export function metadataValue(identity: RequestIdentity, metadata: Metadata, key: string): string | undefined {
+  const text = (value: string) => (value === "" ? undefined : value);
+  switch (key) {
+    case identityKeys.requestId:
+      return text(identity.requestId);
+    case identityKeys.tenant:
+      return text(identity.tenant);
+    case identityKeys.release:
+      return text(identity.release);
+    case identityKeys.arm:
+      return text(identity.arm);
+    default:
+      return metadata[key];
+  }
+}

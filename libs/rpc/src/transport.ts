@@ -40,10 +40,17 @@ export interface Listener {
   drain(graceMs: number): Promise<void>;
 }
 
+/** Settings of a client, whichever transport it uses. */
+export interface ConnectOptions {
+  /** Greatest size of an answer's message. */
+  readonly messageBytesMax: number;
+}
+
 /** One way onto the wire: its server and its clients. */
 export interface WireTransport {
   listen(router: Router, options: ListenOptions): Promise<Listener>;
-  connect(target: string, options: { readonly messageBytesMax: number }): Transport;
+  /** Throws TypeError where the target is none, or asks for what this transport cannot do. */
+  connect(target: string, options: ConnectOptions): Transport;
 }
 
 /** Narrows a payload to a single message; streams are a programming error of the transport. */

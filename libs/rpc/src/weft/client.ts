@@ -2,7 +2,7 @@ import type { ConnectionOptions } from "node:tls";
 import type { Message } from "@bufbuild/protobuf";
 import { Code, type WeftError } from "@weft/errors";
 import {
-  type Connection,
+  connectHttp2,
   ErrorCode,
   type Field,
   type HeaderBlock,
@@ -15,39 +15,51 @@ import {
 import type { CallScope, CancelReason, Metadata } from "../context.ts";
 import { cancelError, errors } from "../errors.ts";
 import { connect as connectGrpcJs } from "../grpc-js/client.ts";
-import { writeIdentity } from "../identity.ts";
+import { metadataValue, writeIdentity } from "../identity.ts";
 import { type Call, isStream, type Payload } from "../interceptor.ts";
 import type { MethodInfo } from "../method.ts";
 import { decodeStatus, detailsKey } from "../status.ts";
-import { singleMessage, type Transport } from "../transport.ts";
-import { Channel, type Waiter } from "./channel.ts";
+import { type ConnectOptions, singleMessage, type Transport } from "../transport.ts";
+import { type CallPeer, Channel, type ChannelOptions, type Waiter } from "./channel.ts";
+import { noChannelMetrics } from "./channel-metrics.ts";
 import { type Codec, codecOf, prefixOf } from "./codec.ts";
 import { deadlines, type Timed } from "./deadline-wheel.ts";
+import type { Link } from "./endpoint.ts";
 import { MessageQueue } from "./message-queue.ts";
 import { MessageReader, type MessageSink, type RawMessage } from "./message-reader.ts";
 import { addMetadata, metadataOf } from "./metadata.ts";
 import { decodePercent } from "./percent.ts";
+import { lookUpHost } from "./resolver.ts";
 import { isGrpc } from "./server.ts";
 import { formatTimeout } from "./timeout.ts";
+import { systemTimers } from "./timers.ts";
 import { messagesPerTurn, nextTurn } from "./turn.ts";
 
 /** Settings of a client; all but the first have defaults. */
-export interface ClientOptions {
-  /** Greatest size of an answer's message. */
-  readonly messageBytesMax: number;
-  /** Connections to each address that the target's name has. */
-  readonly connections?: number;
+export interface ClientOptions extends ConnectOptions, Partial<Omit<ChannelOptions, "http2" | "tls">> {
   /** Calls wait while the peer cannot be reached, until their deadline, rather than fail with UNAVAILABLE. */
   readonly waitForReady?: boolean;
-  /** Calls that wait for a connection or for a stream. */
-  readonly waitingMax?: number;
-  readonly backoffFirstMs?: number;
-  readonly backoffMaxMs?: number;
   /** Set where the peer speaks TLS. */
   readonly tls?: ConnectionOptions;
   readonly http2?: Partial<Http2Options>;
-  readonly random?: () => number;
 }
+
+/** The defaults of a client's connections. */
+export const defaultClientOptions: Omit<ChannelOptions, "http2" | "tls"> = {
+  connections: 1,
+  waitingMax: 10_000,
+  backoff: { firstMs: 100, maxMs: 2_000 },
+  ejection: { failures: 5, baseMs: 5_000, maxMs: 300_000, percentMax: 50 },
+  resolveMs: 30_000,
+  idleMs: 1_800_000,
+  metrics: noChannelMetrics,
+  connect: connectHttp2,
+  lookUp: lookUpHost,
+  timers: systemTimers,
+  random: Math.random,
+};
+/** Headers of an answer may be larger than those of a request: they carry an error's details. */
+const headerListBytesMax = 65_536;
 
 /** What a client needs to know of a method. */
 interface Route {
@@ -59,16 +71,14 @@ interface Route {
 /** Calls a peer with the transport of our own. `target` is an address or a DNS name; `xds:///` names go to grpc-js. */
 export function connect(target: string, options: ClientOptions): Transport {
   if (target.startsWith("xds:")) return connectGrpcJs(target, options);
+  const { tls, http2 } = options;
   const channel = new Channel(target, {
-    connections: options.connections ?? 1,
-    waitingMax: options.waitingMax ?? 10_000,
-    backoffFirstMs: options.backoffFirstMs ?? 100,
-    backoffMaxMs: options.backoffMaxMs ?? 2_000,
-    tls: options.tls,
-    http2: { headerListBytesMax: 65_536, ...options.http2 },
-    random: options.random ?? Math.random,
+    ...defaultClientOptions,
+    ...options,
+    tls: () => tls,
+    http2: { headerListBytesMax, ...http2 },
   });
-  const scheme = options.tls === undefined ? "http" : "https";
+  const scheme = tls === undefined ? "http" : "https";
   const routes = new Map<MethodInfo, Route>();
   const routeOf = (method: MethodInfo): Route => {
     const fields: Field[] = [
@@ -191,8 +201,13 @@ class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
   readonly #resolve: (payload: Payload) => void;
   readonly #reject: (error: unknown) => void;
   #unsubscribe: (() => void) | undefined = undefined;
+  #channel: Channel | undefined = undefined;
+  #link: Link | undefined = undefined;
+  /** The address that the call was sent to, to be told how it ended. */
+  #peer: CallPeer | undefined = undefined;
+  #wasResent = false;
   #stream: Stream | undefined = undefined;
-  /** The request of a method that takes one, encoded before the call waits for a connection. */
+  /** The request of a method that takes one, encoded before the call waits for a connection, until the peer answers. */
   #request: Uint8Array | undefined = undefined;
   #fields: string[] | undefined = undefined;
   #reader: MessageReader | undefined = undefined;
@@ -241,12 +256,20 @@ class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
       );
       this.#resolve(this.#answers);
     }
+    this.#channel = channel;
     channel.submit(this);
   }
 
-  start(connection: Connection): void {
-    const stream = connection.open(this);
+  metadataValue(key: string): string | undefined {
+    const { context } = this.#call;
+    return metadataValue(context, context.metadata, key);
+  }
+
+  start(link: Link, peer: CallPeer): void {
+    const stream = link.open(this);
     this.#stream = stream;
+    this.#link = link;
+    this.#peer = peer;
     let fields = this.#fields;
     if (this.deadlineMs !== Number.POSITIVE_INFINITY) {
       fields ??= [];
@@ -255,10 +278,7 @@ class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
     stream.sendHeaders(this.#route.head, fields, false);
     const request = this.#request;
     if (request === undefined) void this.#sendAll(stream);
-    else {
-      this.#request = undefined;
-      stream.write(prefixOf(request.length), request, true);
-    }
+    else stream.write(prefixOf(request.length), request, true);
   }
 
   refuse(error: WeftError): void {
@@ -268,6 +288,7 @@ class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
   headers(block: HeaderBlock, end: boolean): void {
     if (this.#over) return;
     if (this.#reader === undefined) {
+      this.#request = undefined;
       const head = headOf(block);
       if (head.fault !== undefined) {
         // A status of gRPC says more than what HTTP says of it.
@@ -312,8 +333,12 @@ class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
     const name = this.#call.method.name;
     // The peer ended the call at a deadline that this side has not noticed yet.
     if (code === ErrorCode.Cancel && cause === "peer" && this.deadlineMs <= Date.now()) this.expired();
-    else if (cause === "connection" || cause === "refused") this.#fail(errors.CONNECTION_LOST({ method: name }));
-    else this.#fail(decodeStatus(codeOfReset(code), `${name}: the stream was reset with code ${code}`, undefined));
+    else if (cause === "connection" || cause === "refused") {
+      if (cause === "refused" && this.#resend()) return;
+      // Its endpoint knows of the connection; a peer that refuses a stream is no peer that fails.
+      this.#peer = undefined;
+      this.#fail(errors.CONNECTION_LOST({ method: name }));
+    } else this.#fail(decodeStatus(codeOfReset(code), `${name}: the stream was reset with code ${code}`, undefined));
   }
 
   writable(): void {
@@ -322,6 +347,21 @@ class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
 
   expired(): void {
     this.#call.context.cancel("deadline");
+  }
+
+  /**
+   * Sends a call once more that the peer has not begun, as gRPC's transparent retries do: once, and elsewhere where that is
+   * possible. Streams of requests are not kept, and so not sent again.
+   */
+  #resend(): boolean {
+    if (this.#over || this.#wasResent || this.#request === undefined || this.#channel === undefined) return false;
+    this.#wasResent = true;
+    this.#peer = undefined;
+    this.#stream = undefined;
+    // The timeout was the last field.
+    if (this.#fields !== undefined && this.deadlineMs !== Number.POSITIVE_INFINITY) this.#fields.length -= 2;
+    this.#channel.submit(this, this.#link);
+    return true;
   }
 
   #cancelled(reason: CancelReason): void {
@@ -367,6 +407,7 @@ class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
     }
     if (this.#answers !== undefined) {
       this.#end();
+      this.#peer?.report(Code.Ok);
       this.#answers.end();
       return;
     }
@@ -376,6 +417,7 @@ class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
       return;
     }
     this.#end();
+    this.#peer?.report(Code.Ok);
     if (answer instanceof Promise) answer.then((bytes) => this.#settle(bytes)).catch(this.#reject);
     else this.#settle(answer);
   }
@@ -401,6 +443,7 @@ class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
   #fail(error: WeftError): void {
     if (this.#over) return;
     this.#end();
+    this.#peer?.report(error.code);
     if (this.#answers === undefined) this.#reject(error);
     else this.#answers.fail(error);
   }

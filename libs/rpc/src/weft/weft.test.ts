@@ -269,7 +269,7 @@ describe("connections", () => {
   let listener: Listener | undefined;
   let transport: Transport | undefined;
   const open = (port: number, options: Partial<ClientOptions> = {}) => {
-    transport = connect(`127.0.0.1:${port}`, { messageBytesMax, backoffFirstMs: 20, ...options });
+    transport = connect(`127.0.0.1:${port}`, { messageBytesMax, backoff: { firstMs: 20, maxMs: 2_000 }, ...options });
     return createClient(health.Health, transport, []);
   };
   afterEach(async () => {

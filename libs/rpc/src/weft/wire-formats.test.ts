@@ -2,7 +2,6 @@ import { describe, expect, test } from "@jest/globals";
 import { DeadlineWheel, type Timed } from "./deadline-wheel.ts";
 import { MessageReader } from "./message-reader.ts";
 import { decodePercent, encodePercent } from "./percent.ts";
-import { parseTarget } from "./target.ts";
 import { formatTimeout, parseTimeout } from "./timeout.ts";
 
 describe("grpc-timeout", () => {
@@ -36,17 +35,6 @@ test("percent-encoding round trips any text, and passes over what is no encoding
   expect(decodePercent("100%")).toBe("100%");
   expect(decodePercent("%zz%41")).toBe("%zzA");
 });
-
-test.each([
-  ["127.0.0.1:80", { host: "127.0.0.1", port: 80, authority: "127.0.0.1:80" }],
-  ["dns:///ranking:7000", { host: "ranking", port: 7000, authority: "ranking:7000" }],
-  ["[::1]:5", { host: "::1", port: 5, authority: "[::1]:5" }],
-  ["name", { host: "name", port: 443, authority: "name" }],
-])("target %s", (text, target) => expect(parseTarget(text)).toEqual(target));
-
-test.each(["", "a:b", "a:1:2", "a:99999", "http://x"])("no target: %j", (text) =>
-  expect(() => parseTarget(text)).toThrow(TypeError),
-);
 
 test("messages are cut out of content wherever it is cut", () => {
   const messages = ["", "a", "bc".repeat(40), "d".repeat(3), "", "e"];
