@@ -12,6 +12,7 @@ const get = new HeaderTemplate([
   [":method", "GET"],
   [":scheme", "http"],
   [":path", "/"],
+  [":authority", "x"],
 ]);
 const end = 1;
 const whole = 4;

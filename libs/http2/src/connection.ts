@@ -123,6 +123,8 @@ export class Connection {
   #ready = false;
   /** Greatest peer's stream that is served after a GOAWAY. */
   #servedMax = streamIdMax;
+  /** Greatest of our streams that the peer serves, by its GOAWAY. */
+  #peerServesMax = streamIdMax;
   #goAwaySent = false;
   #drainPinged = false;
   /** Why the connection ends, where this side knows. */
@@ -151,7 +153,6 @@ export class Connection {
       tableBytesMax: options.headerTableBytesMax,
       listBytesMax: options.headerListBytesMax,
       cachedBlocksMax: options.cachedBlocksMax,
-      allowsOuterSpace: !isServer,
     });
     this.#encoder = new HpackEncoder(options.headerTableBytesMax);
     this.#receiveWindow = Math.max(initialWindow, options.connectionWindowBytes);
@@ -564,15 +565,14 @@ export class Connection {
       end -= paddingOf(source, start, length, flags);
       at++;
     }
-    let dependsOnItself = false;
     if ((flags & flagPriority) !== 0) {
       if (end - at < 5) throw new Http2Fault(ErrorCode.FrameSizeError, "HEADERS too short");
-      dependsOnItself = (source.readUInt32BE(at) & streamIdMax) === id;
+      if ((source.readUInt32BE(at) & streamIdMax) === id)
+        throw new Http2Fault(ErrorCode.ProtocolError, "a stream that depends on itself");
       at += 5;
     }
     if ((flags & flagEndHeaders) !== 0) {
       this.#takeBlock(source, at, end, (flags & flagEndStream) !== 0, id);
-      if (dependsOnItself) this.#streamFault(id, ErrorCode.ProtocolError);
       return;
     }
     if (end === at) this.#takeEmptyFrame();
@@ -665,14 +665,14 @@ export class Connection {
       block.oversized ||
       (isTrailers && !endStream) ||
       (informational && endStream) ||
-      (endStream && isTrailers && stream.contentLeft > 0)
+      (endStream && (isTrailers ? stream.contentLeft : promisedBytes(block)) > 0)
     ) {
       this.#streamFault(stream.id, block.oversized ? ErrorCode.EnhanceYourCalm : ErrorCode.ProtocolError);
       return;
     }
     if (informational) return;
     stream.headed = true;
-    if (!isTrailers && !endStream) stream.contentLeft = block.contentLength;
+    if (!isTrailers && !endStream) stream.contentLeft = promisedBytes(block);
     if (endStream) stream.remoteClosed = true;
     stream.receiver.headers(block, endStream);
     if (endStream && stream.localClosed && !stream.gone) this.forget(stream, false);
@@ -706,6 +706,7 @@ export class Connection {
     if (length !== 8) throw new Http2Fault(ErrorCode.FrameSizeError, "PING has eight bytes");
     if (id !== 0) throw new Http2Fault(ErrorCode.ProtocolError, "PING on a stream");
     if ((flags & flagAck) !== 0) {
+      this.#takeEmptyFrame();
       this.#pingedMs = 0;
       if (this.#drainPinged && source.compare(drainPing, 0, 8, at, at + 8) === 0) this.#finishDrain();
       return;
@@ -719,6 +720,7 @@ export class Connection {
     if ((flags & flagAck) !== 0) {
       if (length !== 0) throw new Http2Fault(ErrorCode.FrameSizeError, "an acknowledgement with content");
       if (!this.#ready) throw new Http2Fault(ErrorCode.ProtocolError, "the first frame must be SETTINGS");
+      if (this.#settingsAcknowledged) throw new Http2Fault(ErrorCode.ProtocolError, "nothing to acknowledge");
       this.#settingsAcknowledged = true;
       return;
     }
@@ -790,6 +792,8 @@ export class Connection {
     if (length < 8) throw new Http2Fault(ErrorCode.FrameSizeError, "GOAWAY has eight bytes at least");
     const last = source.readUInt32BE(at) & streamIdMax;
     const code = source.readUInt32BE(at + 4);
+    if (last > this.#peerServesMax) throw new Http2Fault(ErrorCode.ProtocolError, "GOAWAY takes streams back");
+    this.#peerServesMax = last;
     if (code !== ErrorCode.NoError) {
       const debug = source.toString("latin1", at + 8, at + Math.min(length, 264));
       this.#cause ??= new Error(`the peer closed the connection: code ${code} ${debug}`);
@@ -1026,6 +1030,14 @@ function writeHead(target: Buffer, at: number, length: number, type: number, fla
   target[at + 6] = id >>> 16;
   target[at + 7] = id >>> 8;
   target[at + 8] = id;
+}
+
+/**
+ * Bytes of content that the head of a response promises, -1 where it does not say: a 204 and a 304 have none whatever they
+ * say (RFC 9110, sections 15.3.5 and 15.4.5). No request of ours is a HEAD.
+ */
+function promisedBytes(block: HeaderBlock): number {
+  return block.status === "204" || block.status === "304" ? 0 : block.contentLength;
 }
 
 /** Bytes of padding, without the byte that says so. */

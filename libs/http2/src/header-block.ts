@@ -18,6 +18,7 @@ export class HeaderBlock {
   status = "";
   /** Which pseudo-header fields were there. */
   pseudo = 0;
+  hasHost = false;
   /** -1 where the block does not say. */
   contentLength = -1;
   /** Why the block breaks RFC 9113, section 8, if it does. */
@@ -88,9 +89,11 @@ export class HeaderBlock {
       if (value !== "trailers") this.malformed ??= "te other than trailers";
     } else if (name === "content-length") {
       const length = /^\d{1,15}$/.test(value) ? Number(value) : -1;
-      if (length < 0 || (this.contentLength >= 0 && this.contentLength !== length))
-        this.malformed ??= "a wrong content-length";
+      if (length < 0 || this.contentLength >= 0) this.malformed ??= "a wrong content-length";
       this.contentLength = length;
+    } else if (name === "host") {
+      if (this.hasHost) this.malformed ??= "two of host";
+      this.hasHost = true;
     }
     this.fields.push(name, value);
   }
@@ -106,8 +109,9 @@ export function requestFault(block: HeaderBlock): string | undefined {
       ? undefined
       : "CONNECT with :scheme or :path, or without :authority";
   const needed = Pseudo.Method | Pseudo.Scheme | Pseudo.Path;
-  if ((pseudo & needed) !== needed || block.path === "" || block.method === "")
-    return "a request needs :method, :scheme and :path";
+  if ((pseudo & needed) !== needed) return "a request needs :method, :scheme and :path";
+  if ((pseudo & Pseudo.Authority) === 0 && !block.hasHost) return "a request needs :authority or host";
+  if (block.path === "*" && block.method !== "OPTIONS") return "a path that only OPTIONS has";
   return undefined;
 }
 
@@ -115,11 +119,15 @@ export function requestFault(block: HeaderBlock): string | undefined {
 export function responseFault(block: HeaderBlock): string | undefined {
   if (block.malformed !== undefined) return block.malformed;
   if (block.pseudo !== Pseudo.Status || !/^[1-9]\d\d$/.test(block.status)) return "a response needs :status alone";
+  if (block.status === "101") return "101 is of HTTP/1.1";
+  if (block.contentLength > (block.status === "204" ? 0 : -1) && /^(1|204)/.test(block.status))
+    return "content-length where there is no content";
   return undefined;
 }
 
 /** Why a block is not a trailer section, if it is not. */
 export function trailersFault(block: HeaderBlock): string | undefined {
   if (block.malformed !== undefined) return block.malformed;
+  if (block.contentLength >= 0) return "trailers with content-length";
   return block.pseudo === 0 ? undefined : "trailers with a pseudo-header field";
 }

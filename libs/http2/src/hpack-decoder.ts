@@ -1,4 +1,5 @@
 import { ErrorCode, Http2Fault } from "./fault.ts";
+import { nameFault, valueFault } from "./field-syntax.ts";
 import { fieldOverheadBytes, HeaderBlock } from "./header-block.ts";
 import { decodeHuffman } from "./huffman.ts";
 import { staticTable } from "./static-table.ts";
@@ -11,14 +12,13 @@ export interface HpackDecoderOptions {
   readonly listBytesMax: number;
   /** Blocks kept so that the same bytes are not decoded again. */
   readonly cachedBlocksMax: number;
-  /** Whether values may begin or end with spaces, which RFC 9113 forbids and some servers send in error messages. */
-  readonly allowsOuterSpace?: boolean;
 }
 
 interface Entry {
   readonly name: string;
   readonly value: string;
-  readonly fault: string | undefined;
+  readonly nameFault: string | undefined;
+  readonly valueFault: string | undefined;
 }
 
 interface CachedBlock {
@@ -30,24 +30,13 @@ interface CachedBlock {
 
 const staticEntries: readonly (Entry | undefined)[] = [
   undefined,
-  ...staticTable.map(([name, value]) => ({ name, value, fault: undefined })),
+  ...staticTable.map(([name, value]) => ({ name, value, nameFault: undefined, valueFault: valueFault(name, value) })),
 ];
 const firstDynamic = staticEntries.length;
 /** A power of two. */
 const seenCount = 1_024;
 /** Longest block that is worth keeping. */
 const cachedBytesMax = 512;
-const validName = /^(?::[a-z]+|[!#$%&'*+\-.^_`|~0-9a-z]+)$/;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what a value must not have
-const invalidOctet = /[\u0000\r\n]/;
-const outerSpace = /^[ \t]|[ \t]$/;
-
-function faultOf(name: string, value: string, allowsOuterSpace: boolean): string | undefined {
-  if (!validName.test(name)) return "a field name that is none";
-  if (invalidOctet.test(value) || (!allowsOuterSpace && outerSpace.test(value)))
-    return `a value of ${name} that is none`;
-  return undefined;
-}
 
 function fault(message: string): Http2Fault {
   return new Http2Fault(ErrorCode.CompressionError, message);
@@ -58,7 +47,6 @@ export class HpackDecoder {
   readonly #listBytesMax: number;
   readonly #cachedBlocksMax: number;
   readonly #tableBytesMax: number;
-  readonly #allowsOuterSpace: boolean;
   readonly #cache = new Map<number, CachedBlock>();
   /** Hashes of blocks seen lately: a block is kept from its second time on, as many never come again. */
   readonly #seen = new Int32Array(seenCount);
@@ -78,7 +66,6 @@ export class HpackDecoder {
     this.#listBytesMax = options.listBytesMax;
     this.#cachedBlocksMax = options.cachedBlocksMax;
     this.#tableBytesMax = options.tableBytesMax;
-    this.#allowsOuterSpace = options.allowsOuterSpace ?? false;
     this.#capacity = options.tableBytesMax;
     this.#ring = new Array(Math.max(1, Math.ceil(options.tableBytesMax / fieldOverheadBytes))).fill(undefined);
   }
@@ -135,11 +122,11 @@ export class HpackDecoder {
       if (first >= 128) {
         const index = this.#integer(source, at, end, 7);
         const entry = this.#lookup(index);
-        this.#add(block, entry.name, entry.value, entry.fault);
+        this.#add(block, entry);
         fields++;
       } else if (first >= 64) {
         const entry = this.#literal(source, at, end, 6);
-        this.#add(block, entry.name, entry.value, entry.fault);
+        this.#add(block, entry);
         this.#insert(entry);
         fields++;
       } else if (first >= 32) {
@@ -151,7 +138,7 @@ export class HpackDecoder {
         this.#evict(0);
       } else {
         const entry = this.#literal(source, at, end, 4);
-        this.#add(block, entry.name, entry.value, entry.fault);
+        this.#add(block, entry);
         fields++;
       }
       at = this.#at;
@@ -159,23 +146,22 @@ export class HpackDecoder {
     return block;
   }
 
-  #add(block: HeaderBlock, name: string, value: string, why: string | undefined): void {
-    block.add(name, value, this.#listBytesMax);
+  #add(block: HeaderBlock, entry: Entry): void {
+    block.add(entry.name, entry.value, this.#listBytesMax);
+    const why = entry.nameFault ?? entry.valueFault;
     if (why !== undefined) block.malformed ??= why;
   }
 
   #literal(source: Buffer, start: number, end: number, prefix: number): Entry {
     const index = this.#integer(source, start, end, prefix);
     let name: string;
-    let nameFault: string | undefined;
-    if (index === 0) name = this.#string(source, this.#at, end);
-    else {
-      const entry = this.#lookup(index);
-      name = entry.name;
-      nameFault = entry.fault;
-    }
+    let faultOfName: string | undefined;
+    if (index === 0) {
+      name = this.#string(source, this.#at, end);
+      faultOfName = nameFault(name);
+    } else ({ name, nameFault: faultOfName } = this.#lookup(index));
     const value = this.#string(source, this.#at, end);
-    return { name, value, fault: nameFault ?? faultOf(name, value, this.#allowsOuterSpace) };
+    return { name, value, nameFault: faultOfName, valueFault: valueFault(name, value) };
   }
 
   #lookup(index: number): Entry {

@@ -30,7 +30,7 @@ export interface Http2Options {
   readonly settingsPerSecondMax: number;
   /** PINGs answered in a second. */
   readonly pingsPerSecondMax: number;
-  /** Frames in a second that carry nothing: DATA, HEADERS and CONTINUATION without content, PRIORITY, unknown types. */
+  /** Frames in a second that carry nothing: DATA, HEADERS and CONTINUATION without content, answers to PING, PRIORITY, unknown types. */
   readonly emptyFramesPerSecondMax: number;
   /** Until the preface and the first SETTINGS, milliseconds. */
   readonly handshakeTimeoutMs: number;

@@ -12,10 +12,10 @@ export function frame(type: number, flags: number, id: number, payload: Uint8Arr
 /** What a client begins with. */
 export const clientHello = Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), frame(4, 0, 0)]);
 
-/** GET / over http, from the static table alone. */
-export const getBlock = Buffer.from("828684", "hex");
-/** POST / over http, from the static table alone. */
-export const postBlock = Buffer.from("838684", "hex");
+/** GET / of the host x over http; the dynamic table stays as it is. */
+export const getBlock = Buffer.from("828684010178", "hex");
+/** POST / of the host x over http; the dynamic table stays as it is. */
+export const postBlock = Buffer.from("838684010178", "hex");
 
 /** A number in four bytes. */
 export function uint32(value: number): Buffer {
