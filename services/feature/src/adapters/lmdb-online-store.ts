@@ -90,11 +90,11 @@ export class LmdbOnlineStore implements OnlineStore {
   }
 
   async write(mutations: readonly Mutation[], offsets: readonly AppliedOffset[] = []): Promise<void> {
-    const written: { table: Table; key: EntityKey; bytes: Uint8Array }[] = [];
+    const written: { table: Table; key: EntityKey; packed: Uint8Array; bytes: Uint8Array }[] = [];
     await this.#root.transaction(() => {
       // Everything is worked out before the first change, so that a merge that throws leaves nothing behind.
       written.length = 0;
-      const latest = new Map<Table, Map<EntityKey, Uint8Array>>();
+      const latest = new Map<Table, Map<EntityKey, { packed: Uint8Array; bytes: Uint8Array }>>();
       for (const { view, key, merge } of mutations) {
         const table = view as Table;
         let values = latest.get(table);
@@ -102,19 +102,20 @@ export class LmdbOnlineStore implements OnlineStore {
           values = new Map();
           latest.set(table, values);
         }
-        const bytes = merge(values.get(key) ?? stored(table, encodeKey(key)), nothingApplied);
-        if (bytes !== undefined) values.set(key, bytes);
+        const before = values.get(key);
+        const packed = before?.packed ?? encodeKey(key);
+        if (packed.length > keyBytesMax) throw new RangeError(`a key of ${packed.length} bytes is too long`);
+        const bytes = merge(before?.bytes ?? shared(table, packed), nothingApplied);
+        if (bytes !== undefined) values.set(key, { packed, bytes });
       }
       for (const [table, values] of latest)
-        for (const [key, bytes] of values) {
-          const packed = encodeKey(key);
-          if (packed.length > keyBytesMax) throw new RangeError(`a key of ${packed.length} bytes is too long`);
-          written.push({ table, key, bytes });
-        }
-      for (const { table, key, bytes } of written) table.database.put(encodeKey(key), bytes);
+        for (const [key, { packed, bytes }] of values) written.push({ table, key, packed, bytes });
+      for (const { table, packed, bytes } of written) table.database.put(packed, bytes);
       for (const { view, partition, offset } of offsets) this.#meta.put(offsetKey(view, partition), offset);
     });
-    for (const { table, key, bytes } of written) this.#keep(table, key, { bytes, decoded: undefined });
+    // What nobody has read of late is not worth the memory.
+    for (const { table, key, bytes } of written)
+      if (this.#isKept(table, key)) this.#keep(table, key, { bytes: bytes.slice(), decoded: undefined });
   }
 
   async appliedOffset(view: ViewHandle, partition?: string): Promise<number> {
@@ -222,6 +223,11 @@ export class LmdbOnlineStore implements OnlineStore {
     return value;
   }
 
+  #isKept(table: Table, key: EntityKey): boolean {
+    this.#turn(table);
+    return table.young.has(key) || table.old.has(key);
+  }
+
   #keep(table: Table, key: EntityKey, value: StoredValue | undefined) {
     if (this.#youngMax === 0) return;
     this.#turn(table);
@@ -258,8 +264,14 @@ function asStored(bytes: Uint8Array | undefined): StoredValue | undefined {
   return bytes === undefined ? undefined : { bytes, decoded: undefined };
 }
 
-/** A copy of the stored bytes, 8-byte aligned. LMDB's own buffer is valid until the next read only. */
+/** The stored bytes in LMDB's own buffer, valid until the next read. */
+function shared(table: Table, key: Uint8Array): Uint8Array | undefined {
+  const bytes = table.database.getBinaryFast(key);
+  // The buffer is larger than its length says.
+  return bytes === undefined ? undefined : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+/** A copy of the stored bytes, 8-byte aligned. */
 function stored(table: Table, key: Uint8Array): Uint8Array | undefined {
-  const shared = table.database.getBinaryFast(key);
-  return shared === undefined ? undefined : Uint8Array.prototype.slice.call(shared, 0, shared.length);
+  return shared(table, key)?.slice();
 }

@@ -50,7 +50,7 @@ export class MemoryOnlineStore implements OnlineStore {
         changed.set(table, values);
       }
       const bytes = merge((values.get(key) ?? table.values.get(key))?.bytes, nothingApplied);
-      if (bytes !== undefined) values.set(key, { bytes, decoded: undefined });
+      if (bytes !== undefined) values.set(key, { bytes: bytes.slice(), decoded: undefined });
     }
     for (const [table, values] of changed) for (const [key, value] of values) table.values.set(key, value);
     for (const { view, partition = "", offset } of offsets) (view as Table).applied.set(partition, offset);

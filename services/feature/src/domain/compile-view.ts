@@ -167,7 +167,7 @@ class RowState implements ViewState {
     return true;
   }
 
-  encode(): Uint8Array<ArrayBuffer> {
+  encode(): Uint8Array {
     if (this.bytes === undefined) throw new RangeError("no row has been applied");
     return this.bytes.slice();
   }

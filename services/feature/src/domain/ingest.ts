@@ -5,7 +5,7 @@ import type { EventLog, LoggedEvents, PushedEvents } from "./event-log.ts";
 import { GenerationJob, type IngestSteps } from "./generation-job.ts";
 import type { PushedPart } from "./offline-store.ts";
 import type { AppliedOffset, Mutation, OnlineStore, ViewHandle } from "./online-store.ts";
-import { type CompiledView, type SourceRow, sourceFields } from "./view-state.ts";
+import { type CompiledView, type SourceRow, sourceFields, type ViewState } from "./view-state.ts";
 
 /** A view version that takes part in ingestion. */
 export interface IngestedView {
@@ -273,7 +273,7 @@ export class Ingest {
   }
 
   #merge(compiled: CompiledView, current: Uint8Array | undefined, rows: readonly SourceRow[]): Uint8Array | undefined {
-    let state = compiled.emptyState();
+    let state: ViewState | undefined;
     if (current !== undefined) {
       try {
         state = compiled.decode(current);
@@ -281,6 +281,7 @@ export class Ingest {
         this.#observer.corrupt(compiled.name, cause);
       }
     }
+    state ??= compiled.emptyState();
     let isChanged = false;
     for (const row of rows) {
       try {

@@ -8,7 +8,7 @@ import type { CompiledView, SourceRow, ViewState } from "./view-state.ts";
 /** The packed state of one key. */
 export interface StateEntry {
   readonly key: EntityKey;
-  readonly state: Uint8Array<ArrayBuffer>;
+  readonly state: Uint8Array;
 }
 
 /** A view's new generation, which no reader sees before it is published. */

@@ -46,7 +46,8 @@ export interface Mutation {
   readonly view: ViewHandle;
   readonly key: EntityKey;
   /**
-   * Answers the new bytes, or undefined for no change. May be called again where another writer came first.
+   * Answers the new bytes, or undefined for no change. May be called again where another writer came first. `current` is
+   * valid during the call only; of the answer, which may be part of a larger buffer, a store keeps a copy.
    * `applied` tells the last offset of a partition whose rows are in `current` already: rows up to it must be left out.
    */
   merge(current: Uint8Array | undefined, applied: AppliedTo): Uint8Array | undefined;

@@ -59,8 +59,8 @@ export interface ViewReading {
 export interface ViewState {
   /** Takes a row in; false where it changes nothing. Rows may come in any order. */
   apply(row: SourceRow): boolean;
-  /** Packs the state; its bytes are not shared. */
-  encode(): Uint8Array<ArrayBuffer>;
+  /** Packs the state. The bytes are never written to again; they may be part of a larger buffer, so keep a copy. */
+  encode(): Uint8Array;
 }
 
 /**

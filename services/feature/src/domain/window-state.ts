@@ -18,6 +18,10 @@ import {
   type ValueSet,
   type WindowLayout,
 } from "./window-layout.ts";
+import { WordSlab } from "./word-slab.ts";
+
+/** Where states that are written to lie. */
+const slab = new WordSlab();
 
 const at = (words: Float64Array, index: number): number => words[index] ?? Number.NaN;
 
@@ -233,7 +237,7 @@ export class WindowState implements ViewState {
   /** True while the words belong to packed bytes, which are never written to. */
   #shared: boolean;
   #dictionaries: Dictionary[] | undefined;
-  readonly #packed: Uint8Array | undefined;
+  #packed: Uint8Array | undefined;
 
   private constructor(layout: WindowLayout, words: Float64Array, used: number, packed?: Uint8Array) {
     this.#layout = layout;
@@ -302,12 +306,21 @@ export class WindowState implements ViewState {
     return true;
   }
 
-  encode(): Uint8Array<ArrayBuffer> {
+  encode(): Uint8Array {
     if (this.#packed !== undefined && this.#shared) return this.#packed.slice();
-    const dictionaries = (this.#dictionaries ?? []).map((dictionary) => dictionary.encode());
     const wordBytes = this.#used * 8;
-    const bytes = new Uint8Array(dictionaries.reduce((sum, part) => sum + part.length, wordBytes));
-    new Float64Array(bytes.buffer, 0, this.#used).set(this.#words.subarray(0, this.#used));
+    if (this.#layout.dictionaries.length === 0) {
+      // The words are the packed form, and are given away.
+      const { buffer, byteOffset } = this.#words;
+      this.#packed = new Uint8Array(buffer, byteOffset, wordBytes);
+      this.#shared = true;
+      return this.#packed;
+    }
+    const dictionaries = (this.#dictionaries ?? []).map((dictionary) => dictionary.encode());
+    const byteCount = dictionaries.reduce((sum, part) => sum + part.length, wordBytes);
+    const words = slab.take((byteCount + 7) >>> 3);
+    words.set(this.#words.subarray(0, this.#used));
+    const bytes = new Uint8Array(words.buffer, words.byteOffset, byteCount);
     let offset = wordBytes;
     for (const part of dictionaries) {
       bytes.set(part, offset);
@@ -449,7 +462,7 @@ export class WindowState implements ViewState {
     const needed = this.#used + this.#layout.stride;
     if (!this.#shared && needed <= this.#words.length) return;
     this.#openDictionaries();
-    const grown = new Float64Array(Math.max(needed, this.#shared ? needed : this.#used + (this.#used >> 1)));
+    const grown = slab.take(Math.max(needed, this.#shared ? needed : this.#used + (this.#used >> 1)));
     grown.set(this.#words.subarray(0, this.#used));
     this.#words = grown;
     this.#shared = false;
