@@ -2,7 +2,7 @@ const slabBytes = 65_536;
 
 /**
  * Hands out 8-byte aligned pieces of larger buffers, so that a small piece costs no allocation of its own. A piece is
- * never handed out twice; a buffer lives as long as any of its pieces, so who keeps one for long keeps a copy.
+ * never handed out twice; one piece that is kept keeps its whole buffer, so who keeps one for long keeps a copy.
  */
 export class WordSlab {
   #buffer = new ArrayBuffer(0);
