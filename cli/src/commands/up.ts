@@ -2,15 +2,13 @@ import { join, resolve } from "node:path";
 import { toJson } from "@bufbuild/protobuf";
 import { processEnvironment } from "@weft/config";
 import { gateway, registry, serviceNames } from "@weft/contracts";
-import { Code, createErrors } from "@weft/errors";
 import { loadScenario, type Scenario } from "@weft/scenario";
 import { prepareData } from "../deploy/data.ts";
 import { pushScenario } from "../deploy/push.ts";
-import { deployClients, releaseScenario } from "../deploy/release.ts";
+import { awaitAnswers, deployClients, releaseScenario } from "../deploy/release.ts";
 import { CommandFailure } from "../failure.ts";
 import { startProgress } from "../progress.ts";
 import { pasteLines, recommendRequest, scoreRequest } from "../requests.ts";
-import { whileUnavailable } from "../retry.ts";
 import { allServices } from "../services.ts";
 import { showDecision, showRecommendation } from "../show.ts";
 import { startCollocated, startMesh, type Topology } from "../topology.ts";
@@ -27,13 +25,6 @@ export interface UpOptions {
   readonly parameters: Readonly<Record<string, string>>;
   readonly settings: readonly string[];
 }
-
-const errors = createErrors("weft.cli", {
-  RELEASE_PENDING: {
-    code: Code.Unavailable,
-    message: (m: { release: string; serving: string }) => `the gateway serves ${m.serving} and not yet ${m.release}`,
-  },
-});
 
 const readyTimeoutMs = 60_000;
 /** Longest wait for the services to stop; what has not ended by then is left to the end of the process. */
@@ -73,7 +64,8 @@ export async function up(folders: readonly string[], options: UpOptions): Promis
     }
     const warming = startProgress("warming up");
     await topology.ready(readyTimeoutMs);
-    for (const { scenario } of deployable) await awaitChampion(topology, scenario, releases[scenario.name] ?? "");
+    for (const { scenario } of deployable)
+      await awaitAnswers(clients.gateway, scenario, releases[scenario.name] ?? "", { pinned: false });
     warming.end("ready");
     await present(
       topology,
@@ -125,20 +117,6 @@ async function prepareAll(
     }
   }
   return deployable;
-}
-
-/** Waits until the gateway answers by a release: services take it some moments after its label has moved. */
-async function awaitChampion(topology: Topology, scenario: Scenario, release: string): Promise<void> {
-  const client = topology.dial(gateway.GatewayService);
-  const example = scenario.examples[0];
-  if (example === undefined) return;
-  await whileUnavailable(readyTimeoutMs, async () => {
-    const { releaseId } =
-      scenario.pipeline.type === "recommend"
-        ? await client.recommend(recommendRequest(scenario, example, 1))
-        : await client.score(scoreRequest(scenario, example));
-    if (releaseId !== release) throw errors.RELEASE_PENDING({ release, serving: releaseId });
-  });
 }
 
 /** Stops the services on SIGINT or SIGTERM, or when asked to. */

@@ -1,12 +1,15 @@
-import { feature, inference, registry, retrieval } from "@weft/contracts";
+import { feature, gateway, inference, registry, retrieval } from "@weft/contracts";
+import { Code, createErrors } from "@weft/errors";
 import type { Client } from "@weft/rpc";
 import type { Index, Scenario } from "@weft/scenario";
 import { type Progress, startProgress } from "../progress.ts";
+import { recommendRequest, scoreRequest } from "../requests.ts";
 import { whileUnavailable } from "../retry.ts";
 import type { Pushed } from "./push.ts";
 
 /** The clients that a deployment needs. */
 export interface DeployClients {
+  readonly gateway: Client<typeof gateway.GatewayService>;
   readonly registry: Client<typeof registry.RegistryService>;
   readonly feature: Client<typeof feature.FeatureService>;
   readonly ranking: Client<typeof inference.GRPCInferenceService>;
@@ -16,6 +19,7 @@ export interface DeployClients {
 /** Clients from whatever dials. */
 export function deployClients(dial: <S extends Parameters<DialAny>[0]>(service: S) => Client<S>): DeployClients {
   return {
+    gateway: dial(gateway.GatewayService),
     registry: dial(registry.RegistryService),
     feature: dial(feature.FeatureService),
     ranking: dial(inference.GRPCInferenceService),
@@ -23,6 +27,13 @@ export function deployClients(dial: <S extends Parameters<DialAny>[0]>(service: 
   };
 }
 type DialAny = (service: import("@bufbuild/protobuf").DescService) => unknown;
+
+const errors = createErrors("weft.cli", {
+  RELEASE_PENDING: {
+    code: Code.Unavailable,
+    message: (m: { release: string; serving: string }) => `the gateway serves ${m.serving} and not yet ${m.release}`,
+  },
+});
 
 const loadTimeoutMs = 120_000;
 const embedRows = 500;
@@ -36,8 +47,9 @@ export async function labelledRelease(client: DeployClients["registry"], scenari
 
 /**
  * Makes a release of what was pushed and points a label at it. Where the scenario's indexes must be built, the release
- * first runs without them as challenger: its own feature views and item model fill them. A release whose parts are the
- * labelled ones already is left alone. Answers the release's id.
+ * first runs without them as challenger: its own feature views and item model fill them. The label moves only when the
+ * gateway has answered by the release. A release whose parts are the labelled ones already is left alone. Answers the
+ * release's id.
  */
 export async function releaseScenario(
   clients: DeployClients,
@@ -60,10 +72,34 @@ export async function releaseScenario(
   for (const index of scenario.indexes)
     indexes.push({ index: index.name, generation: await fillIndex(clients, scenario, index, first) });
   const id = indexes.length === 0 ? first : await createRelease(clients, { ...parts, indexes });
+  if (id !== first) await clients.registry.setLabel({ scenario: scenario.name, label: "challenger", releaseId: id });
+  await awaitAnswers(clients.gateway, scenario, id, { pinned: true });
   await clients.registry.setLabel({ scenario: scenario.name, label: options.label, releaseId: id });
   if (options.label !== "challenger")
     await clients.registry.setLabel({ scenario: scenario.name, label: "challenger", releaseId: "" });
   return { id, unchanged: false };
+}
+
+/**
+ * Waits until the gateway answers the scenario's first example by a release: services load it some moments after its
+ * label has moved. `pinned`: the request names the release; otherwise the release must have become champion.
+ */
+export async function awaitAnswers(
+  client: DeployClients["gateway"],
+  scenario: Scenario,
+  release: string,
+  { pinned }: { readonly pinned: boolean },
+): Promise<void> {
+  const [example] = scenario.examples;
+  if (example === undefined) return;
+  const options = pinned ? { release } : {};
+  await whileUnavailable(loadTimeoutMs, async () => {
+    const { releaseId } =
+      scenario.pipeline.type === "recommend"
+        ? await client.recommend(recommendRequest(scenario, example, 1), options)
+        : await client.score(scoreRequest(scenario, example), options);
+    if (releaseId !== release) throw errors.RELEASE_PENDING({ release, serving: releaseId });
+  });
 }
 
 function sameParts(release: registry.Release, pushed: Pushed): boolean {

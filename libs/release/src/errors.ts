@@ -19,6 +19,12 @@ export const errors = createErrors("weft.release", {
       `release "${m.release === "" ? "champion" : m.release}" of scenario "${m.scenario}" is not loaded yet`,
     retryAfterMs: 200,
   },
+  RELEASE_LOAD_FAILED: {
+    code: Code.Unavailable,
+    message: (m: { scenario: string; release: string; why: string }) =>
+      `release "${m.release}" of scenario "${m.scenario}" could not be loaded, which is tried again: ${m.why}`,
+    retryAfterMs: 1_000,
+  },
   RELEASES_FULL: {
     code: Code.ResourceExhausted,
     message: (m: { limit: number }) => `${m.limit} releases are held`,

@@ -290,7 +290,7 @@ describe("failures", () => {
       expect(source.resolve("fraud", "")).toBe("fraud-1: model 1");
     }
     expect(waits).toEqual([500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]);
-    expect(reasonOf("fraud", "fraud-2")).toBe("RELEASE_NOT_LOADED");
+    expect(reasonOf("fraud", "fraud-2")).toBe("RELEASE_LOAD_FAILED");
     failing = false;
     const loaded = next("loaded fraud-2");
     await clock.advance(60_000);
@@ -316,7 +316,13 @@ describe("failures", () => {
     expect(failures.get("missing-9")).toMatchObject({ message: "no such artifact" });
     expect(failures.get("broken-1")).toMatchObject({ name: "ScenarioError", faults: [{ line: 1 }] });
     expect(failures.get("renamed-1")).toMatchObject({ reason: "SCENARIO_MISMATCH" });
-    expect(reasonOf("missing")).toBe("RELEASE_NOT_LOADED");
+    expect(reasonOf("missing")).toBe("RELEASE_LOAD_FAILED");
+    expect(() => source.resolve("missing", "")).toThrow(
+      'release "missing-9" of scenario "missing" could not be loaded',
+    );
+    expect(() => source.resolve("missing", "missing-9")).toThrow(/tried again: an internal fault/);
+    expect(() => source.resolve("broken", "")).toThrow(/tried again: scenario\.ts:1: /);
+    expect(() => source.resolve("renamed", "")).toThrow(/defines scenario "fraud", not "renamed"/);
   });
 
   test("is not warm while nothing is loaded, and a release that loses its label is not tried again", async () => {

@@ -1,7 +1,8 @@
+import { basename } from "node:path";
 import type { registry } from "@weft/contracts";
 import { isWeftError, type WeftError } from "@weft/errors";
 import type { Client } from "@weft/rpc";
-import { loadScenario, type Scenario } from "@weft/scenario";
+import { loadScenario, type Scenario, ScenarioError } from "@weft/scenario";
 import type { Clock } from "@weft/service";
 import type { Logger } from "@weft/telemetry";
 import { ArtifactCache } from "./artifact-cache.ts";
@@ -104,6 +105,8 @@ interface Entry<T> {
   state: "pending" | "loading" | "waiting" | "loaded";
   loaded: { readonly value: T } | undefined;
   failures: number;
+  /** What the last try failed with; undefined where it did not. */
+  error: unknown;
   /** The next try, or the end of the grace period. */
   timer: { cancel(): void } | undefined;
   /** Artifacts it was made from. */
@@ -175,7 +178,7 @@ export class ReleaseSource<T> {
 
   /**
    * What `load` made of a release of a scenario; of the champion when `release` is "". Throws SCENARIO_UNKNOWN,
-   * RELEASE_UNKNOWN or, where it is deployed but not here yet, RELEASE_NOT_LOADED with a time to retry.
+   * RELEASE_UNKNOWN or, where it is deployed but not here, RELEASE_NOT_LOADED or RELEASE_LOAD_FAILED with a time to retry.
    */
   resolve(scenario: string, release: string): T {
     const entry = release === "" ? this.#champions.get(scenario) : this.#entries.get(release);
@@ -322,6 +325,7 @@ export class ReleaseSource<T> {
       state: "pending",
       loaded: undefined,
       failures: 0,
+      error: undefined,
       timer: undefined,
       digests: new Set(),
     });
@@ -423,6 +427,7 @@ export class ReleaseSource<T> {
     }
     entry.state = "loaded";
     entry.failures = 0;
+    entry.error = undefined;
     if (this.#closed()) return;
     const durationMs = clock.nowMs() - startMs;
     logger.info({ release: entry.id, labels: entry.labels, durationMs }, "release loaded");
@@ -456,6 +461,7 @@ export class ReleaseSource<T> {
     }
     entry.state = "waiting";
     entry.failures++;
+    entry.error = error;
     const retryInMs = backoffMs(entry.failures, this.#limits.reload, this.#random);
     logger.error(
       { release: entry.id, failures: entry.failures, retryInMs, err: error },
@@ -480,8 +486,11 @@ export class ReleaseSource<T> {
     if (!this.#heard) return errors.RELEASE_NOT_LOADED({ scenario, release });
     const champion = this.#deployed.get(scenario);
     if (champion === undefined) return errors.SCENARIO_UNKNOWN({ scenario });
-    const deployed = release === "" ? champion !== "" : this.#entries.get(release)?.release.scenario === scenario;
-    return deployed ? errors.RELEASE_NOT_LOADED({ scenario, release }) : errors.RELEASE_UNKNOWN({ scenario, release });
+    const entry = this.#entries.get(release === "" ? champion : release);
+    const deployed = release === "" ? champion !== "" : entry?.release.scenario === scenario;
+    if (!deployed) return errors.RELEASE_UNKNOWN({ scenario, release });
+    if (entry === undefined || entry.error === undefined) return errors.RELEASE_NOT_LOADED({ scenario, release });
+    return errors.RELEASE_LOAD_FAILED({ scenario, release: entry.id, why: explain(entry.error) });
   }
 
   #emit(event: ReleaseEvent): void {
@@ -497,6 +506,20 @@ export class ReleaseSource<T> {
   #closed(): boolean {
     return this.#abort.signal.aborted;
   }
+}
+
+/** Faults of a scenario that are told to callers. */
+const faultsTold = 5;
+
+/** What may be told to callers of why a load failed. */
+function explain(error: unknown): string {
+  if (isWeftError(error)) return error.message;
+  if (error instanceof ScenarioError) {
+    const faults = error.faults.slice(0, faultsTold);
+    // Where the code lies on this machine is nothing to callers.
+    return faults.map(({ file, line, message }) => `${basename(file)}:${line}: ${message}`).join("; ");
+  }
+  return "an internal fault; the log has the cause";
 }
 
 function describe(error: unknown): string {
