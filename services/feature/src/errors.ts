@@ -78,9 +78,10 @@ export const errors = createErrors("weft.feature", {
     message: () => "the rows are durable, and will be visible once the online store can be written again",
     retryAfterMs: 1_000,
   },
-  STORE_FAILED: {
+  STORE_UNAVAILABLE: {
     code: Code.Unavailable,
-    message: () => "the online store could not be read",
+    message: () =>
+      "the online store could not be read, and no ladder of the views asked for has a value that stands in",
     retryAfterMs: 100,
   },
   STATE_CORRUPT: {

@@ -132,6 +132,7 @@ export function createOnlineHandlers(options: OnlineServiceOptions): OnlineHandl
       const startMs = sampled ? performance.now() : 0;
       const finish = () => {
         if (sampled) metrics.storeSeconds.observe((performance.now() - startMs) / 1e3);
+        if (plan.isUnanswered(run)) throw errors.STORE_UNAVAILABLE({});
         const answered = answer(request, release, plan, run, sampled);
         // A run that failed is not given back: it may be half filled.
         plan.release(run);
@@ -140,7 +141,7 @@ export function createOnlineHandlers(options: OnlineServiceOptions): OnlineHandl
       const pending = fetch(plan, run, store);
       if (pending === undefined) return finish();
       return pending.then(finish, (cause: unknown) => {
-        throw errors.STORE_FAILED({}, { cause });
+        throw errors.STORE_UNAVAILABLE({}, { cause });
       });
     },
 
@@ -186,7 +187,7 @@ function fetch(plan: ReadPlan, run: PlanRun, store: OnlineStore): undefined | Pr
   try {
     return plan.fetch(run, store);
   } catch (cause) {
-    throw errors.STORE_FAILED({}, { cause });
+    throw errors.STORE_UNAVAILABLE({}, { cause });
   }
 }
 

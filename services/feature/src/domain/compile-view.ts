@@ -10,6 +10,7 @@ import {
   type ViewFeature,
   type ViewReading,
   type ViewState,
+  withholdNumbers,
 } from "./view-state.ts";
 import { defaultWindowBounds, layoutWindows, type WindowBounds } from "./window-layout.ts";
 import { WindowReading, WindowState } from "./window-state.ts";
@@ -231,6 +232,13 @@ class RowReading implements ViewReading {
     // OutsideMaxAge leaves a row here only where the ladder lets stale values out.
     if (place === undefined || this.row === undefined) return null;
     return status === Status.Present || status === Status.OutsideMaxAge ? this.#packing.value(this.row, place) : null;
+  }
+
+  withhold(): void {
+    this.found = false;
+    this.eventTimeUs = Number.NaN;
+    this.row = undefined;
+    withholdNumbers(this);
   }
 }
 

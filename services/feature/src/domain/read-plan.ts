@@ -93,7 +93,22 @@ class ViewStep implements Step {
     return this.reading.value(position);
   }
 
-  read(stored: StoredValue | undefined, asOfUs: number): void {
+  /**
+   * Reads one place of a batch. A place that the store could not be asked for goes down the view's ladder: the last
+   * value known where it has "stale", else the default where it has "default", else nothing.
+   */
+  read(batch: ReadBatch, place: number, asOfUs: number): void {
+    const stored = batch.values[place];
+    if (batch.unread === undefined || !batch.unread.has(place)) this.#read(stored, asOfUs);
+    else if (stored === undefined || !this.view.compiled.view.ladder.includes("stale")) this.reading.withhold();
+    else {
+      this.#read(stored, asOfUs);
+      for (let i = 0; i < this.statuses.length; i++)
+        if (this.statuses[i] === Status.Present) this.statuses[i] = Status.OutsideMaxAge;
+    }
+  }
+
+  #read(stored: StoredValue | undefined, asOfUs: number): void {
     const { compiled } = this.view;
     let state = stored?.decoded;
     if (stored !== undefined && state === undefined) {
@@ -314,6 +329,18 @@ export class ReadPlan {
     return store.get(batch);
   }
 
+  /** True where the store could not be asked and no view's ladder has anything that stands in: there is no answer. */
+  isUnanswered({ batch, starts }: PlanRun): boolean {
+    const { unread } = batch;
+    if (unread === undefined || unread.size < batch.size) return false;
+    return this.#viewSteps.every(({ reading, view }, s) => {
+      if (reading.features.some((feature) => feature.default !== undefined)) return false;
+      if (!view.compiled.view.ladder.includes("stale")) return true;
+      const end = starts[s + 1] ?? batch.size;
+      return batch.values.slice(starts[s], Math.min(end, batch.size)).every((value) => value === undefined);
+    });
+  }
+
   /**
    * Evaluates a fetched run into `values` and `statuses` (row-major, one place a row and column; NaN where there is no
    * value). Answers a summary a view.
@@ -373,7 +400,7 @@ export class ReadPlan {
         summaries.push(summary);
         const start = run.starts[view++] ?? 0;
         if (isVarying) continue;
-        step.read(run.batch.values[start], asOfUs);
+        step.read(run.batch, start, asOfUs);
         summarize(summary, step, asOfUs, rows);
       } else if (step instanceof FieldStep) {
         if (isVarying) continue;
@@ -399,7 +426,7 @@ export class ReadPlan {
       const place = isView ? view++ : -1;
       if (!variesIn(step, run)) continue;
       if (isView) {
-        step.read(run.batch.values[(run.starts[place] ?? 0) + row], asOfUs);
+        step.read(run.batch, (run.starts[place] ?? 0) + row, asOfUs);
         const summary = summaries[place];
         if (summary !== undefined) summarize(summary, step, asOfUs, 1);
       } else if (step instanceof FieldStep) {

@@ -23,7 +23,7 @@ export function sourceFields(source: Source): readonly SourceField[] {
 }
 
 /** What a read found for one value; the numbers are those of `weft.feature.v1.FeatureStatus`. */
-export const Status = { Present: 1, Null: 2, NotFound: 3, OutsideMaxAge: 4, Defaulted: 5 } as const;
+export const Status = { Present: 1, Null: 2, NotFound: 3, OutsideMaxAge: 4, Defaulted: 5, Unavailable: 6 } as const;
 
 /** A feature that a compiled view answers. */
 export interface ViewFeature {
@@ -53,6 +53,17 @@ export interface ViewReading {
   found: boolean;
   /** The exact value of a feature, null where there is none. int64 as bigint. */
   value(index: number): Value;
+  /** Takes every value back, for a state that could not be read: the default stands in where the ladder has it. */
+  withhold(): void;
+}
+
+/** The part of `ViewReading.withhold` that is the same for every reading. */
+export function withholdNumbers({ features, numbers, statuses }: ViewReading): void {
+  for (let i = 0; i < features.length; i++) {
+    const fallback = features[i]?.default;
+    statuses[i] = fallback === undefined ? Status.Unavailable : Status.Defaulted;
+    numbers[i] = fallback === undefined || typeof fallback === "string" ? Number.NaN : Number(fallback);
+  }
 }
 
 /** State of one key of a view: the newest row, or the tiles and tail of its windows. */

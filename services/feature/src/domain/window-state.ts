@@ -4,7 +4,7 @@ import { DistinctSketch, distinctCode } from "./distinct-sketch.ts";
 import { addNumber, addPair, addSquare, standardDeviation } from "./exact-sum.ts";
 import { QuantileSketch, quantileCode } from "./quantile-sketch.ts";
 import { packedSketchWords, type Sketch } from "./sketch.ts";
-import type { SourceRow, ViewFeature, ViewReading, ViewState } from "./view-state.ts";
+import { type SourceRow, type ViewFeature, type ViewReading, type ViewState, withholdNumbers } from "./view-state.ts";
 import { floorTo, windowEndUs, windowStartUs } from "./window.ts";
 import {
   createSketch,
@@ -891,5 +891,12 @@ export class WindowReading implements ViewReading {
     if (Number.isNaN(number)) return null;
     const type = this.features[index]?.type;
     return type === "int64" ? BigInt(number) : type === "bool" ? number !== 0 : number;
+  }
+
+  withhold(): void {
+    this.found = false;
+    this.eventTimeUs = Number.NaN;
+    this.others.fill(null);
+    withholdNumbers(this);
   }
 }

@@ -1,6 +1,12 @@
 import { Code, codeName, isWeftError } from "@weft/errors";
 import { type FeatureRead, FeatureStatus } from "./peers.ts";
 
+/** Why a value degrades an answer, by its status; FEATURE_STALE for those that are not named. */
+const reasons: Readonly<Record<number, string>> = {
+  [FeatureStatus.Defaulted]: "FEATURE_DEFAULTED",
+  [FeatureStatus.Unavailable]: "FEATURE_UNAVAILABLE",
+};
+
 /** Why an answer has less quality than it could have. */
 export interface Degradation {
   readonly stage: string;
@@ -94,7 +100,7 @@ export class FreshnessCheck {
   #add(found: Degradation[] | undefined, column: number, status: number): Degradation[] {
     const all = found ?? [];
     const subject = this.#views[this.#viewOfColumn[column] ?? 0] ?? "";
-    const reason = status === FeatureStatus.Defaulted ? "FEATURE_DEFAULTED" : "FEATURE_STALE";
+    const reason = reasons[status] ?? "FEATURE_STALE";
     if (!all.some((other) => other.subject === subject && other.reason === reason))
       all.push({ stage: this.#stage, reason, fallback: "", subject, failed: false });
     return all;

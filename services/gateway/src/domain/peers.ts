@@ -4,7 +4,14 @@ import type { FeatureReference, KeyType, Value, ValueType } from "@weft/scenario
 export type Key = string | bigint;
 
 /** What a read found for one value; the numbers of weft.feature.v1.FeatureStatus. */
-export const FeatureStatus = { Present: 1, Null: 2, NotFound: 3, OutsideMaxAge: 4, Defaulted: 5 } as const;
+export const FeatureStatus = {
+  Present: 1,
+  Null: 2,
+  NotFound: 3,
+  OutsideMaxAge: 4,
+  Defaulted: 5,
+  Unavailable: 6,
+} as const;
 
 /** An entity that a read needs, and where its keys stand among the request's. */
 export interface EntityInput {
