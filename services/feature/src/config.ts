@@ -1,4 +1,4 @@
-import { defineConfig, integer, type SettingsOf, text } from "@weft/config";
+import { choice, defineConfig, flag, integer, type SettingsOf, secret, text } from "@weft/config";
 
 /** Settings of the feature service. */
 export const config = defineConfig("feature", {
@@ -27,6 +27,57 @@ export const config = defineConfig("feature", {
     min: 0,
     max: 86_400_000,
     doc: "How far ahead of this machine's clock an event time may be, in milliseconds.",
+  }),
+  onlineStore: choice({
+    default: "lmdb",
+    values: ["lmdb", "memory", "redis", "cassandra"],
+    doc: "Where online states are kept: embedded on disk, in memory (gone with the process), or in an engine that several processes share.",
+  }),
+  redisAddresses: text({
+    default: "127.0.0.1:6379",
+    doc: "Redis as host:port; of a cluster some nodes, after commas.",
+  }),
+  redisCluster: flag({ default: false, doc: "The addresses are nodes of a Redis Cluster." }),
+  redisUsername: text({ default: "", doc: "User of Redis; empty: the default user." }),
+  redisPassword: secret({ doc: "Password of Redis." }),
+  redisTls: flag({ default: false, doc: "Speak TLS with Redis, its certificate checked." }),
+  redisDatabase: integer({ default: 0, min: 0, max: 1_000_000, doc: "Database number of a single Redis server." }),
+  redisKeyPrefix: text({ default: "weft:", doc: "Begins every key in Redis; no braces." }),
+  storeReadTimeoutMs: integer({
+    default: 50,
+    min: 1,
+    max: 10_000,
+    doc: "Time that a read of a shared store may take before views go down their ladders, in milliseconds.",
+  }),
+  storeWriteTimeoutMs: integer({
+    default: 5_000,
+    min: 10,
+    max: 600_000,
+    doc: "Time that a write of a shared store may take, in milliseconds; what is written stays in the event log.",
+  }),
+  storeConnectTimeoutMs: integer({
+    default: 2_000,
+    min: 10,
+    max: 60_000,
+    doc: "Time that a connection to a shared store may take to be made, in milliseconds.",
+  }),
+  storeRetryMs: integer({
+    default: 100,
+    min: 1,
+    max: 60_000,
+    doc: "While a shared store fails: one read in this many milliseconds tries it, the others answer without it.",
+  }),
+  storeWatchMs: integer({
+    default: 250,
+    min: 10,
+    max: 60_000,
+    doc: "How often a shared store is asked what other processes have published, in milliseconds.",
+  }),
+  cacheTtlMs: integer({
+    default: 1_000,
+    min: 1,
+    max: 3_600_000,
+    doc: "How long a value of a shared store answers from memory, in milliseconds: how late another process's write may be seen.",
   }),
   cacheEntriesMax: integer({
     default: 200_000,

@@ -4,7 +4,7 @@ import { feature as contract, registry } from "@weft/contracts";
 import { observeReleases, ReleaseSource } from "@weft/release";
 import { defineService } from "@weft/service";
 import { createDuckDbStore } from "./adapters/duckdb.ts";
-import { LmdbOnlineStore } from "./adapters/lmdb-online-store.ts";
+import { openOnlineStore } from "./adapters/open-online-store.ts";
 import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
 import { config } from "./config.ts";
 import type { FeatureRelease } from "./domain/feature-release.ts";
@@ -30,11 +30,16 @@ export const feature = defineService({
       mkdirSync(path, { recursive: true });
       return path;
     };
+    readiness.set("online store", false);
     const store = own(
-      LmdbOnlineStore.open({
-        path: directory("online"),
-        sizeMaxBytes: settings.storeSizeMaxMib * 2 ** 20,
-        cacheEntriesMax: settings.cacheEntriesMax,
+      openOnlineStore({
+        settings,
+        directory: directory("online"),
+        clock,
+        logger: telemetry.logger,
+        metrics: metrics.store,
+        onReachable: (reachable) => readiness.set("online store", reachable),
+        onMoved: () => void ingest.catchUpAll().catch((error: unknown) => observer.behind(error)),
       }),
     );
     const log = own(

@@ -11,6 +11,13 @@ export interface ViewMetrics {
   readonly missing: CounterSeries;
 }
 
+/** What is counted of a shared online store and the cache before it. */
+export interface StoreMetrics {
+  looked(hits: number, misses: number): void;
+  unread(places: number): void;
+  reachable(reachable: boolean): void;
+}
+
 /** Metrics of the feature service. */
 export interface FeatureMetrics {
   view(scenario: string, view: string): ViewMetrics;
@@ -24,6 +31,7 @@ export interface FeatureMetrics {
   readonly applyFailures: CounterSeries;
   readonly pushSeconds: HistogramSeries;
   queuedRows(rows: number): void;
+  readonly store: StoreMetrics;
 }
 
 /** Creates the metrics. */
@@ -85,5 +93,34 @@ export function createMetrics(metrics: Metrics): FeatureMetrics {
       .histogram({ name: "feature_push_seconds", help: "Time from a push to its rows being durable and visible." })
       .with({}),
     queuedRows: (rows) => queued.set(rows),
+    store: createStoreMetrics(metrics),
+  };
+}
+
+function createStoreMetrics(metrics: Metrics): StoreMetrics {
+  const cached = metrics.counter({
+    name: "feature_store_cache_total",
+    help: "States of a shared online store asked for: hits answered from memory, misses asked of the store.",
+    labels: ["result"],
+  });
+  const hit = cached.with({ result: "hit" });
+  const miss = cached.with({ result: "miss" });
+  const unread = metrics
+    .counter({
+      name: "feature_store_unread_total",
+      help: "States that the shared online store could not be asked for; their views went down their ladders.",
+    })
+    .with({});
+  const reachable = metrics.gauge({
+    name: "feature_store_reachable",
+    help: "1 where the shared online store answered the last time it was asked.",
+  });
+  return {
+    looked(hits, misses) {
+      if (hits > 0) hit.add(hits);
+      if (misses > 0) miss.add(misses);
+    },
+    unread: (places) => unread.add(places),
+    reachable: (is) => reachable.set(is ? 1 : 0),
   };
 }

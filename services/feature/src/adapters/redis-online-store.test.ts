@@ -27,7 +27,13 @@ function openAt(keyPrefix: string): SharedOnlineStore {
     connectTimeoutMs: 1_000,
     commandTimeoutMs: 2_000,
   });
-  return new SharedOnlineStore(backend, { clock: systemClock, watchEveryMs: 20, dropAfterMs: 40, logId: "one" });
+  return new SharedOnlineStore(backend, {
+    clock: systemClock,
+    readTimeoutMs: 2_000,
+    watchEveryMs: 20,
+    dropAfterMs: 40,
+    logId: "one",
+  });
 }
 
 for (const entriesMax of [undefined, 0, 16, 10_000]) {

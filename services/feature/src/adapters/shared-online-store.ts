@@ -25,6 +25,8 @@ import type {
 /** How a shared store behaves beside other processes. */
 export interface SharedStoreOptions {
   readonly clock: Clock;
+  /** Bound of a read; a write has the engine's own. */
+  readonly readTimeoutMs: number;
   /** How often other processes' publishing is looked for; readers follow within this time and a round trip. */
   readonly watchEveryMs: number;
   /** How long the states of a generation that is out of use stay, for readers that have not heard of it. */
@@ -196,7 +198,14 @@ export class SharedOnlineStore implements OnlineStore {
     const done = new Promise<(Uint8Array | undefined)[]>((resolve, reject) => {
       setImmediate(() => {
         this.#pending = undefined;
-        this.#backend.read(tables, keys).then(resolve, reject);
+        const { clock, readTimeoutMs } = this.#options;
+        const timer = clock.setTimer(readTimeoutMs, () =>
+          reject(new Error(`the store did not answer within ${readTimeoutMs} ms`)),
+        );
+        this.#backend
+          .read(tables, keys)
+          .finally(() => timer.cancel())
+          .then(resolve, reject);
       });
     });
     return { tables, keys, done };

@@ -1,3 +1,4 @@
+import { errors } from "../errors.ts";
 import type { EntityKey } from "./entity-key.ts";
 import type { IngestedView } from "./ingest.ts";
 import type { PushedRows } from "./offline-store.ts";
@@ -108,6 +109,7 @@ export class GenerationJob {
     const batch = new ReadBatch();
     for (const key of keys) batch.add(from, key);
     await this.#steps.store.get(batch);
+    if (batch.unread !== undefined) throw errors.STORE_UNAVAILABLE({});
     await this.#steps.store.write(
       keys.flatMap((key, place) => {
         const bytes = batch.values[place]?.bytes;

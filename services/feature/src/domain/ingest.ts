@@ -34,6 +34,8 @@ interface Waiting {
 
 interface Active extends IngestedView {
   users: number;
+  /** Offset that this process knows to be applied: a store that holds less has lost data, or shows another generation. */
+  applied: number;
 }
 
 /** Rows appended and applied as one. */
@@ -87,8 +89,8 @@ export class Ingest {
           active.users++;
           continue;
         }
-        await this.#catchUp(view, view.handle);
-        this.#views.set(view.handle.id, { ...view, users: 1 });
+        const applied = await this.#catchUp(view, view.handle);
+        this.#views.set(view.handle.id, { ...view, users: 1, applied });
       }
     });
   }
@@ -120,6 +122,12 @@ export class Ingest {
     });
   }
 
+  /** Brings every view up to the log's end, for a store that may have lost what was applied. */
+  async catchUpAll(): Promise<void> {
+    for (const id of this.#views.keys()) this.#behind.add(id);
+    await this.catchUpBehind();
+  }
+
   /** Applies what a failed write left behind. */
   async catchUpBehind(): Promise<void> {
     if (this.#behind.size > 0) await this.#exclusively(() => this.#catchUpBehind());
@@ -131,7 +139,9 @@ export class Ingest {
     const steps: IngestSteps = {
       store: this.#store,
       exclusively: (step) => this.#exclusively(step),
-      catchUp: (view, handle) => this.#catchUp(view, handle),
+      catchUp: async (view, handle) => {
+        await this.#catchUp(view, handle);
+      },
       takeChanged: (view) => {
         const changed = this.#changed.get(view) ?? [];
         this.#changed.set(view, new Set());
@@ -196,11 +206,20 @@ export class Ingest {
       for (const view of this.#views.values()) {
         const own = events.filter(({ scenario, source }) => isReadBy(view, scenario, source));
         const last = own.at(-1);
-        if (last === undefined || (await this.#store.appliedOffset(view.handle)) >= last.offset) continue;
-        mutations.push(...this.#mutations(view, view.handle, own));
-        offsets.push({ view: view.handle, offset: last.offset });
+        if (last === undefined) continue;
+        const applied = await this.#store.appliedOffset(view.handle);
+        if (applied >= last.offset) continue;
+        if (applied < view.applied) view.applied = await this.#catchUp(view, view.handle);
+        else {
+          mutations.push(...this.#mutations(view, view.handle, own));
+          offsets.push({ view: view.handle, offset: last.offset });
+        }
       }
       if (offsets.length > 0) await this.#write(mutations, offsets);
+      for (const { view, offset } of offsets) {
+        const active = this.#views.get(view.id);
+        if (active !== undefined) active.applied = offset;
+      }
     } catch (cause) {
       for (const view of this.#views.values())
         if (events.some(({ scenario, source }) => isReadBy(view, scenario, source))) this.#behind.add(view.handle.id);
@@ -212,22 +231,23 @@ export class Ingest {
   async #catchUpBehind(): Promise<void> {
     for (const id of [...this.#behind]) {
       const view = this.#views.get(id);
-      if (view !== undefined) await this.#catchUp(view, view.handle);
+      if (view !== undefined) view.applied = await this.#catchUp(view, view.handle);
       this.#behind.delete(id);
     }
   }
 
-  /** Applies what the log holds behind a handle's applied offset, up to where the log ends now. */
-  async #catchUp(view: IngestedView, handle: ViewHandle): Promise<void> {
+  /** Applies what the log holds behind a handle's applied offset, up to where the log ends now; answers the offset reached. */
+  async #catchUp(view: IngestedView, handle: ViewHandle): Promise<number> {
     const end = await this.#log.endOffset();
     let offset = await this.#store.appliedOffset(handle);
     while (offset < end) {
       const events = await this.#log.read(view.scenario, view.compiled.view.source.name, offset, pagePushes);
       const last = events.at(-1);
-      if (last === undefined) return;
+      if (last === undefined) break;
       offset = last.offset;
       await this.#write(this.#mutations(view, handle, events), [{ view: handle, offset }]);
     }
+    return offset;
   }
 
   async #write(mutations: readonly Mutation[], offsets: readonly AppliedOffset[]): Promise<void> {
