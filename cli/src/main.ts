@@ -8,6 +8,7 @@ import { recommend, score } from "./commands/ask.ts";
 import { bench } from "./commands/bench.ts";
 import { push, release } from "./commands/deploy.ts";
 import { doctor } from "./commands/doctor.ts";
+import { parity } from "./commands/parity.ts";
 import { serve } from "./commands/serve.ts";
 import { train } from "./commands/train.ts";
 import { up } from "./commands/up.ts";
@@ -28,6 +29,12 @@ function collectPair(value: string, pairs: Readonly<Record<string, string>>): Re
 function whole(value: string): number {
   const number = Number(value);
   if (!Number.isInteger(number) || number < 1) throw new InvalidArgumentError("must be a whole number from 1 up");
+  return number;
+}
+
+function share(value: string): number {
+  const number = Number(value);
+  if (!(number > 0 && number <= 1)) throw new InvalidArgumentError("must be over 0 and at most 1");
   return number;
 }
 
@@ -132,6 +139,20 @@ program
   .option("--timeout-ms <ms>", "deadline", whole, 1_000)
   .option(...json)
   .action((scenario: string, options) => recommend(scenario, { ...options, entity: [], settings }));
+
+program
+  .command("parity")
+  .description("recompute what was served from the offline store and compare; exits with 1 where a value disagrees")
+  .argument("<scenario>", "scenario name")
+  .option("--share <share>", "share of the entity keys to check, by their hash", share, 1)
+  .option("--vectors <n>", "vectors to check, the newest first", whole, 10_000)
+  .option("--release <id>", "only vectors of this release", "")
+  .option("--tolerance <type=number>", "tolerance of float32, float64, int64 or bool features; repeatable", collect, [])
+  .option("--settle-ms <ms>", "a row that came in this close to a read may have been seen or not", whole, 1_000)
+  .option("--strict", "fail on values in flight and in hindsight too", false)
+  .option("--timeout-ms <ms>", "deadline of each model's check", whole, 300_000)
+  .option(...json)
+  .action((scenario: string, options) => parity(scenario, { ...options, settings }));
 
 program
   .command("bench")

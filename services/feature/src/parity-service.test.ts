@@ -267,6 +267,36 @@ describe(`parity of served vectors (seed ${seed})`, () => {
     await service.close();
   });
 
+  test("a read as of a time before rows that had come in counts as hindsight, where it disagrees", async () => {
+    const service = await start();
+    await fixture.write({ purchases: [], labels: [] });
+    const { history } = await splitHistory(service, seed + 5, 1);
+    await fixture.write({ purchases: [], labels: [] });
+    const ask = history.labels[0];
+    if (ask === undefined) throw new Error("the history is empty");
+    const bought = (eventUs: number, amount: number): Purchase => ({
+      ...ask,
+      eventUs,
+      createdUs: eventUs,
+      amount,
+      item: 1n,
+      good: true,
+    });
+    const [first, second] = [ask.eventUs - 2 * secondUs, ask.eventUs];
+    await service.push({ atUs: second + 1, rows: [bought(first, 1), bought(second, 2)] });
+    const past = await serve(service, ask, first + secondUs, second + 5 * secondUs);
+    const report = await service.check({ vectors: [past] });
+    expect(
+      sum(report.features, ({ missing, extra, different, inFlight }) => missing + extra + different + inFlight),
+    ).toBe(0);
+    expect(report.differences).toContainEqual(
+      expect.objectContaining({ reference: "newest_pair:amount", recomputed: 1, served: -1, hindsight: true }),
+    );
+    const now = await serve(service, ask, second + secondUs, second + 6 * secondUs);
+    expect((await service.check({ vectors: [now] })).differences).toEqual([]);
+    await service.close();
+  });
+
   test("a value that was changed online is found", async () => {
     const service = await start();
     const before = await serveThrough(service, seed + 2, 30, false);

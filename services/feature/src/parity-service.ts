@@ -28,7 +28,7 @@ export interface ParityServiceOptions {
 
 const vectorsMax = 100_000;
 const idBytesMax = 1_100;
-const differenceSettleUs = 1_000_000;
+const settleDefaultUs = 1_000_000;
 const numericTypes: readonly NumericType[] = ["float32", "float64", "int64", "bool"];
 
 /** Handler of `CheckParity`. */
@@ -40,7 +40,7 @@ export function createParityHandlers(
       let release: ParityRelease | undefined;
       let references: readonly string[] = [];
       let tolerances: Tolerances = {};
-      let settleUs = differenceSettleUs;
+      let settleUs = settleDefaultUs;
       const vectors: ServedVector[] = [];
       for await (const request of requests) {
         if (release === undefined) {
@@ -147,14 +147,16 @@ function answer(releaseId: string, { compared, incomplete, features, differences
       extra: BigInt(one.extra),
       different: BigInt(one.different),
       inFlight: BigInt(one.inFlight),
+      hindsight: BigInt(one.hindsight),
       absoluteErrorMax: one.absoluteErrorMax,
       relativeErrorMax: one.relativeErrorMax,
     })),
-    differences: differences.map(({ id, reference, served, recomputed, status, inFlight }) => ({
+    differences: differences.map(({ id, reference, served, recomputed, status, circumstance }) => ({
       id,
       reference,
       status,
-      inFlight,
+      inFlight: circumstance === "inFlight",
+      hindsight: circumstance === "hindsight",
       ...(Number.isNaN(served) ? {} : { served }),
       ...(Number.isNaN(recomputed) ? {} : { recomputed }),
     })),

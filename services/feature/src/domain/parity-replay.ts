@@ -91,9 +91,37 @@ export class ParityReplay {
       `e.received_us > r.read_us - ${settleUs}`,
       `e.received_us <= r.read_us + ${settleUs}`,
     ].join(" AND ");
-    const sql = `SELECT DISTINCT k.row_id
+    return this.#flags(`SELECT DISTINCT k.row_id
 FROM ${keys} k JOIN reads r ON r.row_id = k.row_id
-JOIN (SELECT DISTINCT ${columns} FROM ${from} WHERE received_us > 0) e ON ${on}`;
+JOIN (SELECT DISTINCT ${columns} FROM ${from} WHERE received_us > 0) e ON ${on}`);
+  }
+
+  /** Reads as of a time before a row of their key was known, which was known and had come in when they happened: 1, else 0. */
+  async inHindsight(view: CompiledView): Promise<Uint8Array> {
+    const { from, keys, keyColumns } = await this.#history(view);
+    const on = keyColumns.map((column, index) => `e.${column} = k.k${index}`).join(" AND ");
+    const named = ["key_id", ...keyColumns.map((_, index) => `k${index}`)].join(", ");
+    const owners = `(SELECT DISTINCT ${named} FROM ${keys}) k`;
+    const joined = on === "" ? `${from} e CROSS JOIN ${owners}` : `${from} e JOIN ${owners} ON ${on}`;
+    return this.#flags(`WITH rows_known AS (
+  SELECT k.key_id, e.received_us, CASE WHEN e.created_us > e.event_us THEN e.created_us ELSE e.event_us END AS known_us
+  FROM ${joined}
+), timeline AS (
+  SELECT key_id, CASE WHEN known_us > received_us THEN known_us ELSE received_us END AS at_us, 0 AS asks
+    , known_us, CAST(NULL AS BIGINT) AS row_id, CAST(NULL AS BIGINT) AS event_us
+  FROM rows_known
+  UNION ALL
+  SELECT k.key_id, r.read_us, 1, CAST(NULL AS BIGINT), r.row_id, r.event_us
+  FROM ${keys} k JOIN reads r ON r.row_id = k.row_id
+), answers AS (
+  SELECT asks, row_id, event_us, MAX(known_us) OVER (PARTITION BY key_id ORDER BY at_us, asks
+    ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS newest_us
+  FROM timeline
+)
+SELECT row_id FROM answers WHERE asks = 1 AND newest_us > event_us`);
+  }
+
+  async #flags(sql: string): Promise<Uint8Array> {
     const flags = new Uint8Array(this.#reads.length);
     for await (const { columns: found } of this.#workspace.query(sql, [{ name: "row_id", type: "count" }])) {
       for (const id of found[0] ?? []) flags[Number(id) - 1] = 1;

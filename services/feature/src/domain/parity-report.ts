@@ -23,6 +23,8 @@ export interface FeatureParity {
   different: number;
   /** Values that disagree, while rows of their key were coming in. */
   inFlight: number;
+  /** Values that disagree, read as of a time before rows of their key that the online store held already. */
+  hindsight: number;
   absoluteErrorMax: number;
   /** Difference divided by the recomputed number; infinite where that is 0. */
   relativeErrorMax: number;
@@ -38,8 +40,16 @@ export interface ParityDifference {
   readonly recomputed: number;
   /** Status it was served with; 0 where that is not known. */
   readonly status: number;
-  readonly inFlight: boolean;
+  /** What explains it; undefined where nothing does. */
+  readonly circumstance: Circumstance | undefined;
 }
+
+/**
+ * Why a value may disagree though nothing is wrong with it. `inFlight`: rows of its key were coming in while it was read.
+ * `hindsight`: it was asked for as of a time before rows of its key that had come in already, and the online store
+ * keeps the present, not the past.
+ */
+export type Circumstance = "inFlight" | "hindsight";
 
 /** How served vectors compare with the offline store. */
 export interface ParityReport {

@@ -5,6 +5,7 @@ import { type FeatureNeeds, featureNeeds, viewsOf } from "./feature-needs.ts";
 import type { OfflineStore, PushedRows } from "./offline-store.ts";
 import { ParityReplay, type PastRead } from "./parity-replay.ts";
 import {
+  type Circumstance,
   compareValues,
   type FeatureParity,
   type NumericType,
@@ -58,7 +59,7 @@ export async function checkParity(options: ParityOptions): Promise<ParityReport>
   try {
     const replay = await ParityReplay.open(workspace, entities, vectors);
     const recomputed = await recompute(replay, needs, references, vectors);
-    const inFlight = new InFlightReads(replay, options.settleUs);
+    const circumstances = new Circumstances(replay, options.settleUs);
     const differences: ParityDifference[] = [];
     const features: FeatureParity[] = [];
     for (const [column, reference] of references.entries()) {
@@ -71,6 +72,7 @@ export async function checkParity(options: ParityOptions): Promise<ParityReport>
         extra: 0,
         different: 0,
         inFlight: 0,
+        hindsight: 0,
         absoluteErrorMax: 0,
         relativeErrorMax: 0,
       };
@@ -81,11 +83,15 @@ export async function checkParity(options: ParityOptions): Promise<ParityReport>
         const served = values[column] ?? Number.NaN;
         const expected = computed[row] ?? Number.NaN;
         const verdict = compareValues(feature, served, expected, tolerance);
-        const isInFlight = verdict !== "matching" && (await inFlight.has(viewsOf(needs, reference), row));
-        feature[isInFlight ? "inFlight" : verdict]++;
-        if (verdict === "matching" || differences.length === differencesMax) continue;
+        if (verdict === "matching") {
+          feature.matching++;
+          continue;
+        }
+        const circumstance = await circumstances.of(viewsOf(needs, reference), row);
+        feature[circumstance ?? verdict]++;
+        if (differences.length === differencesMax) continue;
         const status = statuses[column] ?? 0;
-        differences.push({ id, reference, served, recomputed: expected, status, inFlight: isInFlight });
+        differences.push({ id, reference, served, recomputed: expected, status, circumstance });
       }
     }
     return { compared: vectors.length, incomplete, features, differences };
@@ -118,24 +124,31 @@ async function recompute(
   return references.map((reference) => toFloats(computed.get(reference) ?? [], vectors.length));
 }
 
-/** Which reads were close to the arrival of a row of theirs; each view is asked once, when a value of it disagrees. */
-class InFlightReads {
+/** What explains a value that disagrees; each view is asked once, when a value of it does. */
+class Circumstances {
   readonly #replay: ParityReplay;
   readonly #settleUs: number;
-  readonly #flags = new Map<CompiledView, Uint8Array>();
+  readonly #flags = new Map<CompiledView, { readonly hindsight: Uint8Array; readonly inFlight: Uint8Array }>();
 
   constructor(replay: ParityReplay, settleUs: number) {
     this.#replay = replay;
     this.#settleUs = settleUs;
   }
 
-  async has(views: readonly CompiledView[], read: number): Promise<boolean> {
+  async of(views: readonly CompiledView[], read: number): Promise<Circumstance | undefined> {
     for (const view of views) {
-      const flags = this.#flags.get(view) ?? (await this.#replay.inFlight(view, this.#settleUs));
-      this.#flags.set(view, flags);
-      if (flags[read] === 1) return true;
+      let flags = this.#flags.get(view);
+      if (flags === undefined) {
+        flags = {
+          hindsight: await this.#replay.inHindsight(view),
+          inFlight: await this.#replay.inFlight(view, this.#settleUs),
+        };
+        this.#flags.set(view, flags);
+      }
+      if (flags.hindsight[read] === 1) return "hindsight";
+      if (flags.inFlight[read] === 1) return "inFlight";
     }
-    return false;
+    return undefined;
   }
 }
 
