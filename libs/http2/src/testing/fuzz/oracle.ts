@@ -21,16 +21,16 @@ interface Explained {
   readonly section: string;
 }
 
-/** A stream that we ended for an earlier fault, of which later frames are passed over (section 5.1, closed). */
-const earlier = 1;
+/** Of a stream that we ended for an earlier fault later frames are passed over (section 5.1, closed). */
+const earlier = [1, 5];
 
 const explained: readonly Explained[] = [
   // "If a DATA frame is received whose stream is not in the open or half-closed (local) state, the recipient MUST respond
   // with a stream error of type STREAM_CLOSED"; section 5.1 says the same of all frames but three.
-  { code: 5, why: /^DATA: stream in half-closed\(remote\)$/, resets: [5, earlier], section: "6.1" },
-  { code: 5, why: /^HEADERS: stream closed$/, resets: [5, earlier], section: "5.1" },
+  { code: 5, why: /^DATA: stream in half-closed\(remote\)$/, resets: earlier, section: "6.1" },
+  { code: 5, why: /^HEADERS: stream closed$/, resets: earlier, section: "5.1" },
   // "For streams, the sender sends a RST_STREAM with an error code of FLOW_CONTROL_ERROR."
-  { code: 3, why: /^WINDOW_UPDATE: window size overflow$/, resets: [3, earlier], section: "6.9.1" },
+  { code: 3, why: /^WINDOW_UPDATE: window size overflow$/, resets: [3, ...earlier], section: "6.9.1" },
   // "WINDOW_UPDATE can be sent by a peer that has sent a frame with the END_STREAM flag set [...] a receiver could receive a
   // WINDOW_UPDATE frame on a stream in a half-closed (remote) or closed state. A receiver MUST NOT treat this as an error":
   // we had sent the whole answer where the reference had not come to it, and found its window too large at once or with the
@@ -51,7 +51,7 @@ const explained: readonly Explained[] = [
   {
     code: 6,
     why: /^$/,
-    resets: [6, earlier],
+    resets: [6, ...earlier],
     frame: ({ type, payload }) => type === 2 && payload.length !== 5,
     section: "6.3",
   },
