@@ -135,8 +135,19 @@ export interface FeatureView extends Definition<"view"> {
   readonly features: Readonly<Record<string, FieldFeature>>;
   readonly aggregates: Readonly<Record<string, Aggregate>>;
   readonly ladder: readonly LadderStep[];
+  /** Who answers for it: a team, an address. Never part of a digest, as the two below. */
   readonly owner?: string;
   readonly description?: string;
+  /** What else is worth finding it by. At most 32, texts of at most 128 characters. */
+  readonly tags?: Readonly<Record<string, string>>;
+}
+
+/** A named list of features that is read as one, such as what a model reads. A model is also one under its own name. */
+export interface FeatureService extends Definition<"feature-service"> {
+  readonly features: readonly FeatureReference[];
+  readonly owner?: string;
+  readonly description?: string;
+  readonly tags?: Readonly<Record<string, string>>;
 }
 
 /** An on-demand transform: a pure function of features and request fields, run by the same code online and offline. */
@@ -282,6 +293,8 @@ export interface Scenario extends Definition<"scenario"> {
   readonly transforms: readonly Transform[];
   readonly models: readonly Model[];
   readonly indexes: readonly Index[];
+  /** Feature services beside those of the models; names of the two never collide. */
+  readonly featureServices?: readonly FeatureService[];
   readonly pipeline: Pipeline;
   /** Module under `training/` that reports on the whole pipeline after its models are trained. */
   readonly evaluation?: {
@@ -337,9 +350,19 @@ export function defineTrainingSet(input: Input<TrainingSet>): TrainingSet {
   return { kind: "training-set", at: callSite(defineTrainingSet), ...input };
 }
 
-/** Defines a model. */
-export function defineModel(input: Input<Model, "gates">): Model {
-  return { kind: "model", at: callSite(defineModel), gates: [], ...input };
+/** Defines a feature service. */
+export function defineFeatureService(input: Input<FeatureService>): FeatureService {
+  return { kind: "feature-service", at: callSite(defineFeatureService), ...input };
+}
+
+/** Defines a model. Its features are references, or what a feature service lists. */
+export function defineModel(
+  input: Omit<Input<Model, "gates">, "features"> & {
+    readonly features: readonly FeatureReference[] | FeatureService;
+  },
+): Model {
+  const features = "kind" in input.features ? input.features.features : input.features;
+  return { kind: "model", at: callSite(defineModel), gates: [], ...input, features };
 }
 
 /** Defines an index. */

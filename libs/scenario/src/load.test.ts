@@ -104,6 +104,43 @@ describe("loadScenario", () => {
     expect(faultOf('function: "count", windows: ["1h"], slide: "soon"')).toBe(`${at}: slide "soon" is not a duration`);
   });
 
+  test("feature services: a model reads one, and each fault has its file and line", () => {
+    const service =
+      'const inputs = defineFeatureService({ name: "inputs", features: ["activity:spent_24h", "ratio:value", "request:amount"], owner: "risk", tags: { tier: "1" } });\n';
+    const served = good
+      .replace("import { define", "import { defineFeatureService, define")
+      .replace("const labelled", `${service}const labelled`)
+      .replace(
+        'features: ["activity:spent_24h", "ratio:value", "request:amount"], trainingSet',
+        "features: inputs, trainingSet",
+      )
+      .replace("models: [model],", "models: [model], featureServices: [inputs],");
+    const scenario = loadScenario(write("service", served));
+    expect(scenario.models[0]?.features).toEqual(["activity:spent_24h", "ratio:value", "request:amount"]);
+    expect(scenario.featureServices?.[0]).toMatchObject({ name: "inputs", owner: "risk", tags: { tier: "1" } });
+
+    const broken = served.replace(
+      'name: "inputs", features: ["activity:spent_24h"',
+      'name: "tree", features: ["activity:spent_2h"',
+    );
+    expect(faultsOf(write("service-broken", broken))).toEqual(
+      expect.arrayContaining([
+        'scenario.ts:8: two definitions of feature-service "tree"',
+        'scenario.ts:8: feature service "tree" reads "activity:spent_2h", which is not defined',
+        'scenario.ts:10: model "tree" reads "activity:spent_2h", which is not defined',
+      ]),
+    );
+    const untidy = served
+      .replace('tags: { tier: "1" }', "tags: { tier: 1 as unknown as string }")
+      .replace('features: ["activity', 'features: ["request:amount", "activity');
+    expect(faultsOf(write("service-untidy", untidy))).toEqual(
+      expect.arrayContaining([
+        'scenario.ts:8: feature service "inputs" lists a feature twice',
+        'scenario.ts:8: feature-service "inputs": tag "tier" must be a text of at most 128 characters',
+      ]),
+    );
+  });
+
   test("an example that could not be asked is a fault", () => {
     const wrong = good.replace(
       "entities: { card: 1n }, request: { amount: 3 }",

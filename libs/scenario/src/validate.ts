@@ -3,6 +3,7 @@ import type {
   AggregateFunction,
   Example,
   FeatureReference,
+  FeatureService,
   FeatureView,
   Model,
   Scenario,
@@ -49,6 +50,10 @@ const bounds = {
   examples: 100,
   windows: 20,
   slides: 2_048,
+  featureServices: 200,
+  tags: 32,
+  textCharacters: 4_096,
+  tagCharacters: 128,
 } as const;
 
 /** Every fault of a scenario, each with the place of its definition; empty when there is none. */
@@ -78,7 +83,9 @@ export function validateScenario(scenario: Scenario): ScenarioFault[] {
   bounded("transforms", scenario.transforms.length, bounds.transforms);
   bounded("examples", scenario.examples.length, bounds.examples);
   unique([...scenario.views, ...scenario.transforms]);
-  unique(scenario.models);
+  const services = scenario.featureServices ?? [];
+  bounded("feature services", services.length, bounds.featureServices);
+  unique([...scenario.models, ...services]);
   unique(scenario.indexes);
   for (const [field, type] of Object.entries(scenario.request)) {
     if (!scalarTypes.has(String(type))) fault(scenario.at, `request field "${field}" must be a scalar type`);
@@ -87,6 +94,7 @@ export function validateScenario(scenario: Scenario): ScenarioFault[] {
   for (const view of scenario.views) {
     name(view);
     checkView(view, fault, name);
+    checkTexts(view, fault);
   }
   const types = referenceTypes(scenario);
   for (const transform of scenario.transforms) {
@@ -102,6 +110,10 @@ export function validateScenario(scenario: Scenario): ScenarioFault[] {
   for (const cycle of transformCycles(scenario))
     fault(scenario.transforms.find(({ name: own }) => own === cycle)?.at, `transform "${cycle}" reads its own output`);
 
+  for (const service of services) {
+    name(service);
+    checkFeatureService(service, types, fault);
+  }
   const requestFields = new Set(Object.keys(scenario.request));
   for (const model of scenario.models) {
     name(model);
@@ -310,6 +322,35 @@ function checkWindows(view: FeatureView, where: string, aggregate: Aggregate, fa
 function slideMs(window: string, declared: string | undefined): number | undefined {
   if (declared !== undefined && !((parseDurationMs(declared) ?? 0) > 0)) return undefined;
   return slideMsOf(window, declared);
+}
+
+function checkFeatureService(
+  service: FeatureService,
+  types: ReadonlyMap<FeatureReference, ValueType>,
+  fault: Fault,
+): void {
+  const where = `feature service "${service.name}"`;
+  if (service.features.length === 0 || service.features.length > bounds.features)
+    fault(service.at, `${where} needs 1 to ${bounds.features} features`);
+  if (new Set(service.features).size !== service.features.length) fault(service.at, `${where} lists a feature twice`);
+  for (const reference of service.features)
+    if (!types.has(reference)) fault(service.at, `${where} reads "${reference}", which is not defined`);
+  checkTexts(service, fault);
+}
+
+/** Checks what says who answers for a definition, and what it is for. */
+function checkTexts({ kind, name, at, owner, description, tags }: FeatureView | FeatureService, fault: Fault): void {
+  for (const [what, text] of Object.entries({ owner, description }))
+    if (text !== undefined && (typeof text !== "string" || text.length > bounds.textCharacters))
+      fault(at, `${kind} "${name}": ${what} must be a text of at most ${bounds.textCharacters} characters`);
+  const entries = Object.entries(tags ?? {});
+  if (entries.length > bounds.tags) fault(at, `${kind} "${name}" has more than ${bounds.tags} tags`);
+  for (const [tag, text] of entries)
+    if (tag === "" || typeof text !== "string" || Math.max(tag.length, text.length) > bounds.tagCharacters)
+      fault(
+        at,
+        `${kind} "${name}": tag "${tag.slice(0, 128)}" must be a text of at most ${bounds.tagCharacters} characters`,
+      );
 }
 
 function checkModel(

@@ -43,7 +43,7 @@ export const errors = createErrors("weft.feature", {
   FEATURE_NOT_NUMERIC: {
     code: Code.InvalidArgument,
     message: (m: { feature: string }) =>
-      `"${m.feature}" is neither a number nor a truth value, so no matrix can hold it`,
+      `"${m.feature}" is neither a number, a truth value nor a vector, so no matrix can hold it`,
   },
   COLUMN_INVALID: {
     code: Code.InvalidArgument,

@@ -9,6 +9,10 @@ export interface ViewMetrics {
   readonly freshness: HistogramSeries;
   /** Values that were not PRESENT. */
   readonly missing: CounterSeries;
+  /** Values that a default stood in for. */
+  readonly defaulted: CounterSeries;
+  /** Values older than the TTL or the request's budget that no default stood in for. */
+  readonly outsideMaxAge: CounterSeries;
 }
 
 /** What is counted of a shared online store and the cache before it. */
@@ -47,6 +51,16 @@ export function createMetrics(metrics: Metrics): FeatureMetrics {
     help: "Values of a view that were not PRESENT.",
     labels: ["scenario", "view"],
   });
+  const defaulted = metrics.counter({
+    name: "feature_defaults_filled_total",
+    help: "Values of a view that its defaults stood in for.",
+    labels: ["scenario", "view"],
+  });
+  const outsideMaxAge = metrics.counter({
+    name: "feature_values_outside_max_age_total",
+    help: "Values of a view that were older than its TTL or the request's budget and had no default.",
+    labels: ["scenario", "view"],
+  });
   const values = metrics.counter({ name: "feature_values_total", help: "Values answered.", labels: ["status"] });
   const statusNames: string[] = ["unspecified"];
   for (const [name, number] of Object.entries(Status))
@@ -58,6 +72,8 @@ export function createMetrics(metrics: Metrics): FeatureMetrics {
     view: (scenario, view) => ({
       freshness: freshness.with({ scenario, view }),
       missing: missing.with({ scenario, view }),
+      defaulted: defaulted.with({ scenario, view }),
+      outsideMaxAge: outsideMaxAge.with({ scenario, view }),
     }),
     statuses: statusNames.map((status) => values.with({ status })),
     storeSeconds: metrics

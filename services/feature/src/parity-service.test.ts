@@ -53,6 +53,7 @@ async function start() {
       getOnlineFeatures: unused,
       push: unused,
       listEntityKeys: unused,
+      getDefinitions: unused,
       async *materialize() {},
       async *buildTrainingSet() {},
       ...createParityHandlers({

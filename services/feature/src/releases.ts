@@ -29,7 +29,8 @@ export async function loadRelease(
   }
   const loaded = new FeatureRelease(release.id, scenario, views, { plansMax });
   await ingest.addViews(loaded.ingested);
-  for (const plan of loaded.plans) for (const example of scenario.examples) await warmUp(plan, store, example);
+  for (const plan of loaded.services.values())
+    for (const example of scenario.examples) await warmUp(plan, store, example);
   return loaded;
 }
 
@@ -41,8 +42,8 @@ async function warmUp(plan: ReadPlan, store: OnlineStore, example: Example): Pro
   const fields = plan.fields.map(({ name }) => example.request?.[name]);
   // An example holds what the pipeline's caller brings; a plan that needs more is warmed by its first requests.
   if (keys.includes(undefined) || fields.includes(undefined)) return;
-  const values = new Float32Array(plan.columns.length);
-  const statuses = new Uint8Array(plan.columns.length);
+  const values = new Float32Array(plan.matrixNames.length);
+  const statuses = new Uint8Array(plan.matrixNames.length);
   for (let i = 0; i < warmUpRuns; i++) {
     const run = plan.acquire();
     run.rows = 1;

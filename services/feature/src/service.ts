@@ -4,6 +4,7 @@ import { feature } from "@weft/contracts";
 import type { CallContext, Handlers } from "@weft/rpc";
 import type { Source, Value } from "@weft/scenario";
 import { columnFault, columnLength, fieldFault, readColumn, writeColumn } from "./columns.ts";
+import { definitionsOf } from "./definitions.ts";
 import { decodeKey, type EntityKey, encodeKey, keyBytesMax } from "./domain/entity-key.ts";
 import type { PushedEvents } from "./domain/event-log.ts";
 import type { FeatureRelease } from "./domain/feature-release.ts";
@@ -14,7 +15,10 @@ import { type SourceRow, Status, sourceFields } from "./domain/view-state.ts";
 import { errors } from "./errors.ts";
 import type { FeatureMetrics, ViewMetrics } from "./metrics.ts";
 
-type OnlineHandlers = Pick<Handlers<typeof feature.FeatureService>, "getOnlineFeatures" | "push" | "listEntityKeys">;
+type OnlineHandlers = Pick<
+  Handlers<typeof feature.FeatureService>,
+  "getOnlineFeatures" | "getDefinitions" | "push" | "listEntityKeys"
+>;
 
 /** What the online handlers work with. */
 export interface OnlineServiceOptions {
@@ -37,10 +41,12 @@ export interface OnlineServiceOptions {
 /** Share of the reads whose store time and freshness are measured: one in this many. */
 const sampleEvery = 16;
 const requestIdBytesMax = 128;
+/** Most values of a matrix: 20 MB with their statuses. */
+const matrixValuesMax = 4_000_000;
 const pageSizeMax = 10_000;
 const pageSizeDefault = 1_000;
 
-/** Handlers of the online half: `GetOnlineFeatures`, `Push` and `ListEntityKeys`. */
+/** Handlers of the online half: `GetOnlineFeatures`, `GetDefinitions`, `Push` and `ListEntityKeys`. */
 export function createOnlineHandlers(options: OnlineServiceOptions): OnlineHandlers {
   const { store, ingest, metrics, limits } = options;
   const viewMetrics = new Map<string, ViewMetrics>();
@@ -59,10 +65,12 @@ export function createOnlineHandlers(options: OnlineServiceOptions): OnlineHandl
   /** Counts a read's rows, what its views lacked and, for a sample, how old their answers were. */
   const count = (release: FeatureRelease, summaries: readonly ViewSummary[], rows: number, sampled: boolean) => {
     metrics.readRows.add(rows);
-    for (const { view, missingCount, maxAgeUs } of summaries) {
+    for (const { view, missingCount, defaultedCount, outsideMaxAgeCount, maxAgeUs } of summaries) {
       if (missingCount === 0 && !sampled) continue;
       const own = metricsOf(release.scenario.name, view);
       if (missingCount > 0) own.missing.add(missingCount);
+      if (defaultedCount > 0) own.defaulted.add(defaultedCount);
+      if (outsideMaxAgeCount > 0) own.outsideMaxAge.add(outsideMaxAgeCount);
       if (sampled && maxAgeUs >= 0) own.freshness.observe(maxAgeUs / 1e6);
     }
   };
@@ -74,9 +82,11 @@ export function createOnlineHandlers(options: OnlineServiceOptions): OnlineHandl
     run: PlanRun,
     sampled: boolean,
   ) => {
-    const asOfUs = request.asOf === undefined ? options.nowUs() : microseconds(request.asOf);
+    const asOfUs = request.asOf === undefined ? options.nowUs() : timeUs("as_of", request.asOf);
     if (request.layout === feature.GetOnlineFeaturesRequest_Layout.MATRIX) {
-      const size = run.rows * plan.columns.length;
+      const size = run.rows * plan.matrixNames.length;
+      if (size > matrixValuesMax)
+        throw errors.REQUEST_INVALID({ fault: `a matrix of ${size} values; at most ${matrixValuesMax}` });
       const buffer = new ArrayBuffer(5 * size);
       const values = new Float32Array(buffer, 0, size);
       const statuses = new Uint8Array(buffer, 4 * size, size);
@@ -86,7 +96,7 @@ export function createOnlineHandlers(options: OnlineServiceOptions): OnlineHandl
       return {
         releaseId: release.id,
         matrix: {
-          names: plan.names as string[],
+          names: plan.matrixNames as string[],
           rows: run.rows,
           // Machines that run Node are little-endian, as the message is.
           values: new Uint8Array(buffer, 0, 4 * size),
@@ -128,6 +138,7 @@ export function createOnlineHandlers(options: OnlineServiceOptions): OnlineHandl
       const plan = planOf(request, release, limits.featuresMax);
       const run = plan.acquire();
       fillRun(run, request, release, plan, limits);
+      run.maxAgesUs = maxAgesOf(request, release, plan);
       const sampled = reads++ % sampleEvery === 0;
       const startMs = sampled ? performance.now() : 0;
       const finish = () => {
@@ -143,6 +154,10 @@ export function createOnlineHandlers(options: OnlineServiceOptions): OnlineHandl
       return pending.then(finish, (cause: unknown) => {
         throw errors.STORE_UNAVAILABLE({}, { cause });
       });
+    },
+
+    getDefinitions(request, context) {
+      return definitionsOf(options.resolve(request.scenario, context.release));
     },
 
     async push(request, context) {
@@ -195,8 +210,46 @@ function microseconds(time: { readonly seconds: bigint; readonly nanos: number }
   return Number(time.seconds) * 1_000_000 + Math.floor(time.nanos / 1_000);
 }
 
-function viewRead({ view, version, missingCount, maxAgeUs }: ViewSummary) {
-  return { view, version, missingCount, maxAgeMs: BigInt(maxAgeUs < 0 ? -1 : Math.floor(maxAgeUs / 1_000)) };
+/** Microseconds that a double holds exactly reach from 1684 to 2255. */
+const secondsMax = BigInt(Math.floor(Number.MAX_SAFE_INTEGER / 1e6));
+
+/** A time of a request, before 1970 too; REQUEST_INVALID where it is none, or cannot be held to the microsecond. */
+function timeUs(field: string, { seconds, nanos }: { readonly seconds: bigint; readonly nanos: number }): number {
+  const isSound = seconds > -secondsMax && seconds < secondsMax && nanos >= 0 && nanos < 1e9;
+  if (!isSound) throw errors.REQUEST_INVALID({ fault: `${field} must be a time from the year 1685 to 2254` });
+  return microseconds({ seconds, nanos });
+}
+
+function maxAgeUs(field: string, age: { readonly seconds: bigint; readonly nanos: number } | undefined): number {
+  if (age === undefined) return Number.POSITIVE_INFINITY;
+  const us = microseconds(age);
+  const isSound = us > 0 && age.seconds < secondsMax && age.nanos >= 0 && age.nanos < 1e9;
+  if (!isSound) throw errors.REQUEST_INVALID({ fault: `${field} must be above 0` });
+  return us;
+}
+
+const noBudget: readonly number[] = [];
+
+/** Greatest age of a row by view of the plan, as the request's freshness budget says. */
+function maxAgesOf(request: feature.GetOnlineFeaturesRequest, release: FeatureRelease, plan: ReadPlan) {
+  const { maxAge, viewMaxAges } = request;
+  if (maxAge === undefined && viewMaxAges.length === 0) return noBudget;
+  const general = maxAgeUs("max_age", maxAge);
+  const own = new Map<string, number>();
+  for (const { view, maxAge: age } of viewMaxAges) {
+    if (release.view(view).compiled.kind === "windows")
+      throw errors.REQUEST_INVALID({
+        fault: `view_max_ages: view "${view}" is of windows, which bound the age of what they count`,
+      });
+    if (own.has(view)) throw errors.REQUEST_INVALID({ fault: `view_max_ages names view "${view}" twice` });
+    if (age === undefined) throw errors.REQUEST_INVALID({ fault: `view_max_ages: view "${view}" has no max_age` });
+    own.set(view, maxAgeUs("view_max_ages.max_age", age));
+  }
+  return plan.views.map(({ compiled }) => own.get(compiled.name) ?? general);
+}
+
+function viewRead({ maxAgeUs, ...counts }: ViewSummary) {
+  return { ...counts, maxAgeMs: BigInt(maxAgeUs < 0 ? -1 : Math.floor(maxAgeUs / 1_000)) };
 }
 
 function countStatuses(metrics: FeatureMetrics, statuses: Uint8Array): void {

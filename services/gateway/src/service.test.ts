@@ -76,6 +76,7 @@ function createPeers() {
       checkParity: unused,
       push: unused,
       listEntityKeys: unused,
+      getDefinitions: unused,
       materialize: async function* () {},
       buildTrainingSet: async function* () {},
     },

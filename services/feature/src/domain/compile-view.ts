@@ -244,6 +244,7 @@ class RowReading implements ViewReading {
 
 function compileFields(keyed: Keyed): CompiledView {
   const { view, ttlUs } = keyed;
+  const limitUs = ttlUs > 0 ? ttlUs : Number.POSITIVE_INFINITY;
   const mayBeStale = view.ladder.includes("stale");
   const mayDefault = view.ladder.includes("default");
   const entries = Object.entries(view.features);
@@ -276,14 +277,14 @@ function compileFields(keyed: Keyed): CompiledView {
         chosen.flatMap((index) => packing.places[index] ?? []),
       );
     },
-    read(state, asOfUs, reading) {
+    read(state, asOfUs, reading, maxAgeUs = Number.POSITIVE_INFINITY) {
       if (!(reading instanceof RowReading)) throw new RangeError("the reading is of another view");
       const stored = state instanceof RowState ? state.row : undefined;
       const eventTimeUs = stored === undefined ? Number.NaN : rowEventTimeUs(stored);
       // Also false for NaN.
       const row =
         eventTimeUs <= asOfUs && stored !== undefined && rowCreatedTimeUs(stored) <= asOfUs ? stored : undefined;
-      const isStale = row !== undefined && ttlUs > 0 && eventTimeUs < asOfUs - ttlUs;
+      const isStale = row !== undefined && eventTimeUs < asOfUs - Math.min(limitUs, maxAgeUs);
       const isReadable = row !== undefined && (!isStale || mayBeStale);
       reading.found = row !== undefined;
       reading.eventTimeUs = row === undefined ? Number.NaN : eventTimeUs;

@@ -20,7 +20,7 @@ export class FeatureRelease {
   readonly #plans = new Map<string, ReadPlan>();
   readonly #plansMax: number;
 
-  /** Throws FEATURE_UNKNOWN and DEFINITION_INVALID where a model's features cannot be read. */
+  /** Throws FEATURE_UNKNOWN and DEFINITION_INVALID where the features of a model or feature service cannot be read. */
   constructor(id: string, scenario: Scenario, views: readonly PlannedView[], options: { readonly plansMax: number }) {
     this.id = id;
     this.scenario = scenario;
@@ -30,7 +30,8 @@ export class FeatureRelease {
       scenario.views.flatMap((view) => view.entities.map(({ entity }): [string, Entity] => [entity.name, entity])),
     );
     this.#plansMax = options.plansMax;
-    this.#services = new Map(scenario.models.map((model) => [model.name, new ReadPlan(this, model.features)]));
+    const named = [...scenario.models, ...(scenario.featureServices ?? [])];
+    this.#services = new Map(named.map(({ name, features }) => [name, new ReadPlan(this, features)]));
   }
 
   /** Views that take part in ingestion. */
@@ -38,12 +39,12 @@ export class FeatureRelease {
     return [...this.views.values()].map(({ compiled, handle }) => ({ scenario: this.scenario.name, compiled, handle }));
   }
 
-  /** Plans of the models. */
-  get plans(): Iterable<ReadPlan> {
-    return this.#services.values();
+  /** Plans of the feature services, those of the models first, by name. */
+  get services(): ReadonlyMap<string, ReadPlan> {
+    return this.#services;
   }
 
-  /** The plan of a model's features; FEATURE_SERVICE_UNKNOWN where there is no such model. */
+  /** The plan of a feature service or of a model's features; FEATURE_SERVICE_UNKNOWN where there is neither. */
   service(name: string): ReadPlan {
     const plan = this.#services.get(name);
     if (plan === undefined)

@@ -149,7 +149,7 @@ function run(plan: ReadPlan, store: MemoryOnlineStore, keys: Record<string, Enti
 
 function matrix(plan: ReadPlan, store: MemoryOnlineStore, keys: Record<string, EntityKey[]>, rates: Value[] = [1]) {
   const own = run(plan, store, keys, rates);
-  const values = new Float32Array(own.rows * plan.columns.length);
+  const values = new Float32Array(own.rows * plan.matrixNames.length);
   const statuses = new Uint8Array(values.length);
   const summaries = plan.toMatrix(own, now, values, statuses);
   plan.release(own);

@@ -43,6 +43,10 @@ export interface ViewSummary {
   readonly version: string;
   /** Values that were not PRESENT, over all rows. */
   missingCount: number;
+  /** Values that a default stood in for. */
+  defaultedCount: number;
+  /** Values older than the TTL or the request's budget that no default stood in for. */
+  outsideMaxAgeCount: number;
   /** Greatest age of a value at read time in microseconds; -1 where no value was found. */
   maxAgeUs: number;
 }
@@ -97,18 +101,18 @@ class ViewStep implements Step {
    * Reads one place of a batch. A place that the store could not be asked for goes down the view's ladder: the last
    * value known where it has "stale", else the default where it has "default", else nothing.
    */
-  read(batch: ReadBatch, place: number, asOfUs: number): void {
+  read(batch: ReadBatch, place: number, asOfUs: number, maxAgeUs: number | undefined): void {
     const stored = batch.values[place];
-    if (batch.unread === undefined || !batch.unread.has(place)) this.#read(stored, asOfUs);
+    if (batch.unread === undefined || !batch.unread.has(place)) this.#read(stored, asOfUs, maxAgeUs);
     else if (stored === undefined || !this.view.compiled.view.ladder.includes("stale")) this.reading.withhold();
     else {
-      this.#read(stored, asOfUs);
+      this.#read(stored, asOfUs, maxAgeUs);
       for (let i = 0; i < this.statuses.length; i++)
         if (this.statuses[i] === Status.Present) this.statuses[i] = Status.OutsideMaxAge;
     }
   }
 
-  #read(stored: StoredValue | undefined, asOfUs: number): void {
+  #read(stored: StoredValue | undefined, asOfUs: number, maxAgeUs: number | undefined): void {
     const { compiled } = this.view;
     let state = stored?.decoded;
     if (stored !== undefined && state === undefined) {
@@ -119,7 +123,7 @@ class ViewStep implements Step {
       }
       stored.decoded = state;
     }
-    compiled.read(state, asOfUs, this.reading);
+    compiled.read(state, asOfUs, this.reading, maxAgeUs);
   }
 }
 
@@ -235,6 +239,8 @@ export class PlanRun {
   readonly keys: (readonly EntityKey[])[] = [];
   /** Values of each request field of the plan: one, or one a row. */
   readonly fields: (readonly Value[])[] = [];
+  /** Greatest age of a row in microseconds, by view of the plan; empty where only the TTLs hold. */
+  maxAgesUs: readonly number[] = [];
   readonly batch = new ReadBatch();
   /** First place of each view step in the batch. */
   readonly starts: number[] = [];
@@ -250,13 +256,17 @@ const numericTypes = new Set<ValueType>(["float32", "float64", "int64", "bool"])
  */
 export class ReadPlan {
   readonly columns: readonly PlanColumn[];
-  readonly names: readonly FeatureReference[];
+  /** Names of a matrix's columns: a vector has one an element. */
+  readonly matrixNames: readonly string[];
   readonly entities: readonly PlanEntity[];
   readonly fields: readonly PlanField[];
   /** The first column that no matrix can hold; undefined where a matrix can hold all. */
   readonly notNumeric: FeatureReference | undefined;
   readonly #steps: readonly (ViewStep | FieldStep | TransformStep)[];
   readonly #viewSteps: readonly ViewStep[];
+  /** First column of each reference in a matrix, and elements of a vector; 0 for what is none. */
+  readonly #matrixPlaces: readonly { readonly at: number; readonly size: number }[];
+  readonly #hasVectors: boolean;
   readonly #runs: PlanRun[] = [];
 
   /** Throws FEATURE_UNKNOWN and DEFINITION_INVALID (transforms that read each other in a circle). */
@@ -280,8 +290,19 @@ export class ReadPlan {
       return { reference, type };
     });
     for (const [step, pairs] of outputs) step.outputs = Int32Array.from(pairs);
-    this.names = this.columns.map(({ reference }) => reference);
-    this.notNumeric = this.columns.find(({ type }) => !numericTypes.has(type))?.reference;
+    this.matrixNames = this.columns.flatMap(({ reference, type }) => {
+      const size = vectorSize(type);
+      return size === 0 ? reference : Array.from({ length: size }, (_, index) => `${reference}[${index}]`);
+    });
+    let width = 0;
+    this.#matrixPlaces = this.columns.map(({ type }) => {
+      const size = vectorSize(type);
+      const at = width;
+      width += Math.max(1, size);
+      return { at, size };
+    });
+    this.#hasVectors = width > this.columns.length || this.columns.some(({ type }) => vectorSize(type) > 0);
+    this.notNumeric = this.columns.find(({ type }) => !numericTypes.has(type) && vectorSize(type) === 0)?.reference;
   }
 
   /** Views that the plan reads. */
@@ -346,7 +367,8 @@ export class ReadPlan {
    * value). Answers a summary a view.
    */
   toMatrix(run: PlanRun, asOfUs: number, values: Float32Array, statuses: Uint8Array): ViewSummary[] {
-    const width = this.columns.length;
+    const width = this.matrixNames.length;
+    if (this.#hasVectors) return this.#evaluate(run, asOfUs, this.#vectorSink(width, values, statuses));
     return this.#evaluate(run, asOfUs, {
       write({ numbers, statuses: found, outputs }, firstRow, endRow) {
         for (let row = firstRow; row < endRow; row++) {
@@ -360,6 +382,29 @@ export class ReadPlan {
         }
       },
     });
+  }
+
+  /** Writes a matrix in which vectors lie beside numbers. */
+  #vectorSink(width: number, values: Float32Array, statuses: Uint8Array): Sink {
+    const places = this.#matrixPlaces;
+    return {
+      write(step, firstRow, endRow) {
+        const { outputs } = step;
+        for (let i = 0; i < outputs.length; i += 2) {
+          const position = outputs[i] ?? 0;
+          const { at = 0, size = 0 } = places[outputs[i + 1] ?? 0] ?? {};
+          const status = step.statuses[position] ?? 0;
+          const vector = size > 0 ? step.value(position) : null;
+          for (let row = firstRow; row < endRow; row++) {
+            const place = row * width + at;
+            if (size === 0) values[place] = step.numbers[position] ?? Number.NaN;
+            else if (vector instanceof Float32Array) values.set(vector, place);
+            else values.fill(Number.NaN, place, place + size);
+            statuses.fill(status, place, place + Math.max(1, size));
+          }
+        }
+      },
+    };
   }
 
   /**
@@ -396,11 +441,19 @@ export class ReadPlan {
       if (isVarying) varying++;
       if (step instanceof ViewStep) {
         const { compiled, version } = step.view;
-        const summary: ViewSummary = { view: compiled.name, version, missingCount: 0, maxAgeUs: -1 };
+        const summary: ViewSummary = {
+          view: compiled.name,
+          version,
+          missingCount: 0,
+          defaultedCount: 0,
+          outsideMaxAgeCount: 0,
+          maxAgeUs: -1,
+        };
         summaries.push(summary);
-        const start = run.starts[view++] ?? 0;
+        const start = run.starts[view] ?? 0;
+        const maxAgeUs = run.maxAgesUs[view++];
         if (isVarying) continue;
-        step.read(run.batch, start, asOfUs);
+        step.read(run.batch, start, asOfUs, maxAgeUs);
         summarize(summary, step, asOfUs, rows);
       } else if (step instanceof FieldStep) {
         if (isVarying) continue;
@@ -426,7 +479,7 @@ export class ReadPlan {
       const place = isView ? view++ : -1;
       if (!variesIn(step, run)) continue;
       if (isView) {
-        step.read(run.batch, (run.starts[place] ?? 0) + row, asOfUs);
+        step.read(run.batch, (run.starts[place] ?? 0) + row, asOfUs, run.maxAgesUs[place]);
         const summary = summaries[place];
         if (summary !== undefined) summarize(summary, step, asOfUs, 1);
       } else if (step instanceof FieldStep) {
@@ -440,6 +493,11 @@ export class ReadPlan {
   }
 }
 
+/** Elements of a vector; 0 for any other type. */
+function vectorSize(type: ValueType): number {
+  return typeof type === "object" && "vector" in type ? type.vector : 0;
+}
+
 function variesIn(step: Step, run: PlanRun): boolean {
   const { inputs } = step;
   for (let i = 0; i < inputs.length; i++) if (run.varies[inputs[i] ?? 0] === true) return true;
@@ -448,7 +506,13 @@ function variesIn(step: Step, run: PlanRun): boolean {
 
 function summarize(summary: ViewSummary, step: ViewStep, asOfUs: number, rows: number): void {
   const { statuses } = step;
-  for (let i = 0; i < statuses.length; i++) if (statuses[i] !== Status.Present) summary.missingCount += rows;
+  for (let i = 0; i < statuses.length; i++) {
+    const status = statuses[i];
+    if (status === Status.Present) continue;
+    summary.missingCount += rows;
+    if (status === Status.Defaulted) summary.defaultedCount += rows;
+    else if (status === Status.OutsideMaxAge) summary.outsideMaxAgeCount += rows;
+  }
   const ageUs = asOfUs - step.eventTimeUs;
   if (ageUs > summary.maxAgeUs) summary.maxAgeUs = ageUs;
 }

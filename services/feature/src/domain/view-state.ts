@@ -100,7 +100,8 @@ export interface CompiledView {
   /**
    * Reads the features as of a time, TTL and ladder applied. No state reads as: windows count nothing, fields are not
    * found. Sees rows with event time <= t (windows: < t) and created time <= t; a field view keeps only its newest
-   * row, so one that is newer than t hides what came before.
+   * row, so one that is newer than t hides what came before. `maxAgeUs` holds for this read where the view's TTL is
+   * longer; windows, which bound the age of what they count, take no notice of it.
    */
-  read(state: ViewState | undefined, asOfUs: number, reading: ViewReading): void;
+  read(state: ViewState | undefined, asOfUs: number, reading: ViewReading, maxAgeUs?: number): void;
 }

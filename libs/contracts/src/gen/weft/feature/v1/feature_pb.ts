@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/feature/v1/feature.proto.
  */
 export const file_weft_feature_v1_feature: GenFile = /*@__PURE__*/
-  fileDesc("Ch13ZWZ0L2ZlYXR1cmUvdjEvZmVhdHVyZS5wcm90bxIPd2VmdC5mZWF0dXJlLnYxIh8KDUZsb2F0MzJWYWx1ZXMSDgoGdmFsdWVzGAEgAygCIh8KDUZsb2F0NjRWYWx1ZXMSDgoGdmFsdWVzGAEgAygBIh0KC0ludDY0VmFsdWVzEg4KBnZhbHVlcxgBIAMoAyIcCgpCb29sVmFsdWVzEg4KBnZhbHVlcxgBIAMoCCIeCgxTdHJpbmdWYWx1ZXMSDgoGdmFsdWVzGAEgAygJIh0KC0J5dGVzVmFsdWVzEg4KBnZhbHVlcxgBIAMoDCIxCgxWZWN0b3JWYWx1ZXMSEQoJZGltZW5zaW9uGAEgASgFEg4KBnZhbHVlcxgCIAEoDCIqCgdLZXlMaXN0Eg0KBXRleHRzGAEgAygJEhAKCGludGVnZXJzGAIgAygDIjkKDUtleUxpc3RWYWx1ZXMSKAoGdmFsdWVzGAEgAygLMhgud2VmdC5mZWF0dXJlLnYxLktleUxpc3Qi+AMKBkNvbHVtbhIMCgRuYW1lGAEgASgJEjIKCGZsb2F0MzJzGAIgASgLMh4ud2VmdC5mZWF0dXJlLnYxLkZsb2F0MzJWYWx1ZXNIABIyCghmbG9hdDY0cxgDIAEoCzIeLndlZnQuZmVhdHVyZS52MS5GbG9hdDY0VmFsdWVzSAASLgoGaW50NjRzGAQgASgLMhwud2VmdC5mZWF0dXJlLnYxLkludDY0VmFsdWVzSAASLAoFYm9vbHMYBSABKAsyGy53ZWZ0LmZlYXR1cmUudjEuQm9vbFZhbHVlc0gAEjAKB3N0cmluZ3MYBiABKAsyHS53ZWZ0LmZlYXR1cmUudjEuU3RyaW5nVmFsdWVzSAASLQoFYnl0ZXMYByABKAsyHC53ZWZ0LmZlYXR1cmUudjEuQnl0ZXNWYWx1ZXNIABIwCgd2ZWN0b3JzGAggASgLMh0ud2VmdC5mZWF0dXJlLnYxLlZlY3RvclZhbHVlc0gAEjMKCWtleV9saXN0cxgLIAEoCzIeLndlZnQuZmVhdHVyZS52MS5LZXlMaXN0VmFsdWVzSAASMAoIc3RhdHVzZXMYCSADKA4yHi53ZWZ0LmZlYXR1cmUudjEuRmVhdHVyZVN0YXR1cxIWCg5ldmVudF90aW1lc191cxgKIAMoA0IICgZ2YWx1ZXMiPQoKRW50aXR5S2V5cxIOCgZlbnRpdHkYASABKAkSDQoFdGV4dHMYAiADKAkSEAoIaW50ZWdlcnMYAyADKAMiTgoNRmVhdHVyZU1hdHJpeBINCgVuYW1lcxgBIAMoCRIMCgRyb3dzGAIgASgFEg4KBnZhbHVlcxgDIAEoDBIQCghzdGF0dXNlcxgEIAEoDCJUCghWaWV3UmVhZBIMCgR2aWV3GAEgASgJEg8KB3ZlcnNpb24YAiABKAkSFQoNbWlzc2luZ19jb3VudBgDIAEoBRISCgptYXhfYWdlX21zGAQgASgDIowDChhHZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSFwoPZmVhdHVyZV9zZXJ2aWNlGAIgASgJEhAKCGZlYXR1cmVzGAMgAygJEi0KCGVudGl0aWVzGAQgAygLMhsud2VmdC5mZWF0dXJlLnYxLkVudGl0eUtleXMSMQoQcmVxdWVzdF9mZWF0dXJlcxgFIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4SKQoFYXNfb2YYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEkAKBmxheW91dBgHIAEoDjIwLndlZnQuZmVhdHVyZS52MS5HZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QuTGF5b3V0EhsKE2luY2x1ZGVfZXZlbnRfdGltZXMYCCABKAgiRwoGTGF5b3V0EhYKEkxBWU9VVF9VTlNQRUNJRklFRBAAEhIKDkxBWU9VVF9DT0xVTU5TEAESEQoNTEFZT1VUX01BVFJJWBACIrMBChlHZXRPbmxpbmVGZWF0dXJlc1Jlc3BvbnNlEhIKCnJlbGVhc2VfaWQYASABKAkSKAoHY29sdW1ucxgCIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4SLgoGbWF0cml4GAMgASgLMh4ud2VmdC5mZWF0dXJlLnYxLkZlYXR1cmVNYXRyaXgSKAoFdmlld3MYBCADKAsyGS53ZWZ0LmZlYXR1cmUudjEuVmlld1JlYWQibQoLUHVzaFJlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSDgoGc291cmNlGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkSKAoHY29sdW1ucxgEIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4iOQoMUHVzaFJlc3BvbnNlEhYKDmFjY2VwdGVkX2NvdW50GAEgASgFEhEKCWR1cGxpY2F0ZRgCIAEoCCJeChVMaXN0RW50aXR5S2V5c1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSDAoEdmlldxgCIAEoCRIRCglwYWdlX3NpemUYAyABKAUSEgoKcGFnZV90b2tlbhgEIAEoCSJZChZMaXN0RW50aXR5S2V5c1Jlc3BvbnNlEiYKBGtleXMYASABKAsyGC53ZWZ0LmZlYXR1cmUudjEuS2V5TGlzdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiYwoSTWF0ZXJpYWxpemVSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEg0KBXZpZXdzGAIgAygJEiwKCGVuZF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJyChNNYXRlcmlhbGl6ZVJlc3BvbnNlEgwKBHZpZXcYASABKAkSEQoJcm93c19yZWFkGAIgASgDEhIKCnJvd3NfdG90YWwYAyABKAMSGAoQZW50aXRpZXNfd3JpdHRlbhgEIAEoAxIMCgRkb25lGAUgASgIIp8BChdCdWlsZFRyYWluaW5nU2V0UmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIUCgx0cmFpbmluZ19zZXQYAiABKAkSLgoKc3RhcnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIq0BChhCdWlsZFRyYWluaW5nU2V0UmVzcG9uc2USDAoEcm93cxgBIAEoAxISCgpyb3dzX3RvdGFsGAIgASgDEgwKBGRvbmUYAyABKAgSCwoDdXJpGAQgASgJEhQKDGNvbnRlbnRfaGFzaBgFIAEoCRIPCgdjb2x1bW5zGAYgAygJEi0KCXRlc3RfZnJvbRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiWgoLU2VydmVkVmFsdWUSEAoGbnVtYmVyGAEgASgBSAASEQoHaW50ZWdlchgCIAEoA0gAEg4KBGZsYWcYAyABKAhIABIOCgR0ZXh0GAQgASgJSABCBgoEa2luZCLkAgoMU2VydmVkVmVjdG9yEgoKAmlkGAEgASgJEj0KCGVudGl0aWVzGAIgAygLMisud2VmdC5mZWF0dXJlLnYxLlNlcnZlZFZlY3Rvci5FbnRpdGllc0VudHJ5EjsKB3JlcXVlc3QYAyADKAsyKi53ZWZ0LmZlYXR1cmUudjEuU2VydmVkVmVjdG9yLlJlcXVlc3RFbnRyeRIVCg1ldmVudF90aW1lX3VzGAQgASgDEhQKDHJlYWRfdGltZV91cxgFIAEoAxIOCgZ2YWx1ZXMYBiABKAwSEAoIc3RhdHVzZXMYByABKAwaLwoNRW50aXRpZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGkwKDFJlcXVlc3RFbnRyeRILCgNrZXkYASABKAkSKwoFdmFsdWUYAiABKAsyHC53ZWZ0LmZlYXR1cmUudjEuU2VydmVkVmFsdWU6AjgBIjIKD1Bhcml0eVRvbGVyYW5jZRIMCgR0eXBlGAEgASgJEhEKCXRvbGVyYW5jZRgCIAEoASLQAQoSQ2hlY2tQYXJpdHlSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEhcKD2ZlYXR1cmVfc2VydmljZRgCIAEoCRI0Cgp0b2xlcmFuY2VzGAMgAygLMiAud2VmdC5mZWF0dXJlLnYxLlBhcml0eVRvbGVyYW5jZRIpCgZzZXR0bGUYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLgoHdmVjdG9ycxgFIAMoCzIdLndlZnQuZmVhdHVyZS52MS5TZXJ2ZWRWZWN0b3Ii0wEKDUZlYXR1cmVQYXJpdHkSEQoJcmVmZXJlbmNlGAEgASgJEgwKBHR5cGUYAiABKAkSEAoIbWF0Y2hpbmcYAyABKAMSDwoHbWlzc2luZxgEIAEoAxINCgVleHRyYRgFIAEoAxIRCglkaWZmZXJlbnQYBiABKAMSEQoJaW5fZmxpZ2h0GAcgASgDEhoKEmFic29sdXRlX2Vycm9yX21heBgIIAEoARIaChJyZWxhdGl2ZV9lcnJvcl9tYXgYCSABKAESEQoJaGluZHNpZ2h0GAogASgDIs8BChBQYXJpdHlEaWZmZXJlbmNlEgoKAmlkGAEgASgJEhEKCXJlZmVyZW5jZRgCIAEoCRITCgZzZXJ2ZWQYAyABKAJIAIgBARIXCgpyZWNvbXB1dGVkGAQgASgCSAGIAQESLgoGc3RhdHVzGAUgASgOMh4ud2VmdC5mZWF0dXJlLnYxLkZlYXR1cmVTdGF0dXMSEQoJaW5fZmxpZ2h0GAYgASgIEhEKCWhpbmRzaWdodBgHIAEoCEIJCgdfc2VydmVkQg0KC19yZWNvbXB1dGVkIsUBChNDaGVja1Bhcml0eVJlc3BvbnNlEhIKCnJlbGVhc2VfaWQYASABKAkSFgoOY29tcGFyZWRfY291bnQYAiABKAMSGAoQaW5jb21wbGV0ZV9jb3VudBgDIAEoAxIwCghmZWF0dXJlcxgEIAMoCzIeLndlZnQuZmVhdHVyZS52MS5GZWF0dXJlUGFyaXR5EjYKC2RpZmZlcmVuY2VzGAUgAygLMiEud2VmdC5mZWF0dXJlLnYxLlBhcml0eURpZmZlcmVuY2Uq5AEKDUZlYXR1cmVTdGF0dXMSHgoaRkVBVFVSRV9TVEFUVVNfVU5TUEVDSUZJRUQQABIaChZGRUFUVVJFX1NUQVRVU19QUkVTRU5UEAESFwoTRkVBVFVSRV9TVEFUVVNfTlVMTBACEhwKGEZFQVRVUkVfU1RBVFVTX05PVF9GT1VORBADEiIKHkZFQVRVUkVfU1RBVFVTX09VVFNJREVfTUFYX0FHRRAEEhwKGEZFQVRVUkVfU1RBVFVTX0RFRkFVTFRFRBAFEh4KGkZFQVRVUkVfU1RBVFVTX1VOQVZBSUxBQkxFEAYy5QQKDkZlYXR1cmVTZXJ2aWNlEm8KEUdldE9ubGluZUZlYXR1cmVzEikud2VmdC5mZWF0dXJlLnYxLkdldE9ubGluZUZlYXR1cmVzUmVxdWVzdBoqLndlZnQuZmVhdHVyZS52MS5HZXRPbmxpbmVGZWF0dXJlc1Jlc3BvbnNlIgOQAgESSAoEUHVzaBIcLndlZnQuZmVhdHVyZS52MS5QdXNoUmVxdWVzdBodLndlZnQuZmVhdHVyZS52MS5QdXNoUmVzcG9uc2UiA5ACAhJmCg5MaXN0RW50aXR5S2V5cxImLndlZnQuZmVhdHVyZS52MS5MaXN0RW50aXR5S2V5c1JlcXVlc3QaJy53ZWZ0LmZlYXR1cmUudjEuTGlzdEVudGl0eUtleXNSZXNwb25zZSIDkAIBEl8KC01hdGVyaWFsaXplEiMud2VmdC5mZWF0dXJlLnYxLk1hdGVyaWFsaXplUmVxdWVzdBokLndlZnQuZmVhdHVyZS52MS5NYXRlcmlhbGl6ZVJlc3BvbnNlIgOQAgIwARJuChBCdWlsZFRyYWluaW5nU2V0Eigud2VmdC5mZWF0dXJlLnYxLkJ1aWxkVHJhaW5pbmdTZXRSZXF1ZXN0Gikud2VmdC5mZWF0dXJlLnYxLkJ1aWxkVHJhaW5pbmdTZXRSZXNwb25zZSIDkAICMAESXwoLQ2hlY2tQYXJpdHkSIy53ZWZ0LmZlYXR1cmUudjEuQ2hlY2tQYXJpdHlSZXF1ZXN0GiQud2VmdC5mZWF0dXJlLnYxLkNoZWNrUGFyaXR5UmVzcG9uc2UiA5ACASgBYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Ch13ZWZ0L2ZlYXR1cmUvdjEvZmVhdHVyZS5wcm90bxIPd2VmdC5mZWF0dXJlLnYxIh8KDUZsb2F0MzJWYWx1ZXMSDgoGdmFsdWVzGAEgAygCIh8KDUZsb2F0NjRWYWx1ZXMSDgoGdmFsdWVzGAEgAygBIh0KC0ludDY0VmFsdWVzEg4KBnZhbHVlcxgBIAMoAyIcCgpCb29sVmFsdWVzEg4KBnZhbHVlcxgBIAMoCCIeCgxTdHJpbmdWYWx1ZXMSDgoGdmFsdWVzGAEgAygJIh0KC0J5dGVzVmFsdWVzEg4KBnZhbHVlcxgBIAMoDCIxCgxWZWN0b3JWYWx1ZXMSEQoJZGltZW5zaW9uGAEgASgFEg4KBnZhbHVlcxgCIAEoDCIqCgdLZXlMaXN0Eg0KBXRleHRzGAEgAygJEhAKCGludGVnZXJzGAIgAygDIjkKDUtleUxpc3RWYWx1ZXMSKAoGdmFsdWVzGAEgAygLMhgud2VmdC5mZWF0dXJlLnYxLktleUxpc3Qi+AMKBkNvbHVtbhIMCgRuYW1lGAEgASgJEjIKCGZsb2F0MzJzGAIgASgLMh4ud2VmdC5mZWF0dXJlLnYxLkZsb2F0MzJWYWx1ZXNIABIyCghmbG9hdDY0cxgDIAEoCzIeLndlZnQuZmVhdHVyZS52MS5GbG9hdDY0VmFsdWVzSAASLgoGaW50NjRzGAQgASgLMhwud2VmdC5mZWF0dXJlLnYxLkludDY0VmFsdWVzSAASLAoFYm9vbHMYBSABKAsyGy53ZWZ0LmZlYXR1cmUudjEuQm9vbFZhbHVlc0gAEjAKB3N0cmluZ3MYBiABKAsyHS53ZWZ0LmZlYXR1cmUudjEuU3RyaW5nVmFsdWVzSAASLQoFYnl0ZXMYByABKAsyHC53ZWZ0LmZlYXR1cmUudjEuQnl0ZXNWYWx1ZXNIABIwCgd2ZWN0b3JzGAggASgLMh0ud2VmdC5mZWF0dXJlLnYxLlZlY3RvclZhbHVlc0gAEjMKCWtleV9saXN0cxgLIAEoCzIeLndlZnQuZmVhdHVyZS52MS5LZXlMaXN0VmFsdWVzSAASMAoIc3RhdHVzZXMYCSADKA4yHi53ZWZ0LmZlYXR1cmUudjEuRmVhdHVyZVN0YXR1cxIWCg5ldmVudF90aW1lc191cxgKIAMoA0IICgZ2YWx1ZXMiPQoKRW50aXR5S2V5cxIOCgZlbnRpdHkYASABKAkSDQoFdGV4dHMYAiADKAkSEAoIaW50ZWdlcnMYAyADKAMiTgoNRmVhdHVyZU1hdHJpeBINCgVuYW1lcxgBIAMoCRIMCgRyb3dzGAIgASgFEg4KBnZhbHVlcxgDIAEoDBIQCghzdGF0dXNlcxgEIAEoDCKMAQoIVmlld1JlYWQSDAoEdmlldxgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhUKDW1pc3NpbmdfY291bnQYAyABKAUSEgoKbWF4X2FnZV9tcxgEIAEoAxIXCg9kZWZhdWx0ZWRfY291bnQYBSABKAUSHQoVb3V0c2lkZV9tYXhfYWdlX2NvdW50GAYgASgFIkYKClZpZXdNYXhBZ2USDAoEdmlldxgBIAEoCRIqCgdtYXhfYWdlGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIuwDChhHZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSFwoPZmVhdHVyZV9zZXJ2aWNlGAIgASgJEhAKCGZlYXR1cmVzGAMgAygJEi0KCGVudGl0aWVzGAQgAygLMhsud2VmdC5mZWF0dXJlLnYxLkVudGl0eUtleXMSMQoQcmVxdWVzdF9mZWF0dXJlcxgFIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4SKQoFYXNfb2YYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEkAKBmxheW91dBgHIAEoDjIwLndlZnQuZmVhdHVyZS52MS5HZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QuTGF5b3V0EhsKE2luY2x1ZGVfZXZlbnRfdGltZXMYCCABKAgSKgoHbWF4X2FnZRgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIyCg12aWV3X21heF9hZ2VzGAogAygLMhsud2VmdC5mZWF0dXJlLnYxLlZpZXdNYXhBZ2UiRwoGTGF5b3V0EhYKEkxBWU9VVF9VTlNQRUNJRklFRBAAEhIKDkxBWU9VVF9DT0xVTU5TEAESEQoNTEFZT1VUX01BVFJJWBACIrMBChlHZXRPbmxpbmVGZWF0dXJlc1Jlc3BvbnNlEhIKCnJlbGVhc2VfaWQYASABKAkSKAoHY29sdW1ucxgCIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4SLgoGbWF0cml4GAMgASgLMh4ud2VmdC5mZWF0dXJlLnYxLkZlYXR1cmVNYXRyaXgSKAoFdmlld3MYBCADKAsyGS53ZWZ0LmZlYXR1cmUudjEuVmlld1JlYWQiKQoVR2V0RGVmaW5pdGlvbnNSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJIicKCVR5cGVkTmFtZRIMCgRuYW1lGAEgASgJEgwKBHR5cGUYAiABKAki3QIKDlZpZXdEZWZpbml0aW9uEgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIsCghlbnRpdGllcxgDIAMoCzIaLndlZnQuZmVhdHVyZS52MS5UeXBlZE5hbWUSDgoGc291cmNlGAQgASgJEiwKCGZlYXR1cmVzGAUgAygLMhoud2VmdC5mZWF0dXJlLnYxLlR5cGVkTmFtZRImCgN0dGwYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGbGFkZGVyGAcgAygJEg0KBW93bmVyGAggASgJEhMKC2Rlc2NyaXB0aW9uGAkgASgJEjcKBHRhZ3MYCiADKAsyKS53ZWZ0LmZlYXR1cmUudjEuVmlld0RlZmluaXRpb24uVGFnc0VudHJ5GisKCVRhZ3NFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIs4CChhGZWF0dXJlU2VydmljZURlZmluaXRpb24SDAoEbmFtZRgBIAEoCRIsCghmZWF0dXJlcxgCIAMoCzIaLndlZnQuZmVhdHVyZS52MS5UeXBlZE5hbWUSLAoIZW50aXRpZXMYAyADKAsyGi53ZWZ0LmZlYXR1cmUudjEuVHlwZWROYW1lEjQKEHJlcXVlc3RfZmVhdHVyZXMYBCADKAsyGi53ZWZ0LmZlYXR1cmUudjEuVHlwZWROYW1lEg0KBW93bmVyGAUgASgJEhMKC2Rlc2NyaXB0aW9uGAYgASgJEkEKBHRhZ3MYByADKAsyMy53ZWZ0LmZlYXR1cmUudjEuRmVhdHVyZVNlcnZpY2VEZWZpbml0aW9uLlRhZ3NFbnRyeRorCglUYWdzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKpAQoWR2V0RGVmaW5pdGlvbnNSZXNwb25zZRISCgpyZWxlYXNlX2lkGAEgASgJEjYKDWZlYXR1cmVfdmlld3MYAiADKAsyHy53ZWZ0LmZlYXR1cmUudjEuVmlld0RlZmluaXRpb24SQwoQZmVhdHVyZV9zZXJ2aWNlcxgDIAMoCzIpLndlZnQuZmVhdHVyZS52MS5GZWF0dXJlU2VydmljZURlZmluaXRpb24ibQoLUHVzaFJlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSDgoGc291cmNlGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkSKAoHY29sdW1ucxgEIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4iOQoMUHVzaFJlc3BvbnNlEhYKDmFjY2VwdGVkX2NvdW50GAEgASgFEhEKCWR1cGxpY2F0ZRgCIAEoCCJeChVMaXN0RW50aXR5S2V5c1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSDAoEdmlldxgCIAEoCRIRCglwYWdlX3NpemUYAyABKAUSEgoKcGFnZV90b2tlbhgEIAEoCSJZChZMaXN0RW50aXR5S2V5c1Jlc3BvbnNlEiYKBGtleXMYASABKAsyGC53ZWZ0LmZlYXR1cmUudjEuS2V5TGlzdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiYwoSTWF0ZXJpYWxpemVSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEg0KBXZpZXdzGAIgAygJEiwKCGVuZF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJyChNNYXRlcmlhbGl6ZVJlc3BvbnNlEgwKBHZpZXcYASABKAkSEQoJcm93c19yZWFkGAIgASgDEhIKCnJvd3NfdG90YWwYAyABKAMSGAoQZW50aXRpZXNfd3JpdHRlbhgEIAEoAxIMCgRkb25lGAUgASgIIp8BChdCdWlsZFRyYWluaW5nU2V0UmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIUCgx0cmFpbmluZ19zZXQYAiABKAkSLgoKc3RhcnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIq0BChhCdWlsZFRyYWluaW5nU2V0UmVzcG9uc2USDAoEcm93cxgBIAEoAxISCgpyb3dzX3RvdGFsGAIgASgDEgwKBGRvbmUYAyABKAgSCwoDdXJpGAQgASgJEhQKDGNvbnRlbnRfaGFzaBgFIAEoCRIPCgdjb2x1bW5zGAYgAygJEi0KCXRlc3RfZnJvbRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiWgoLU2VydmVkVmFsdWUSEAoGbnVtYmVyGAEgASgBSAASEQoHaW50ZWdlchgCIAEoA0gAEg4KBGZsYWcYAyABKAhIABIOCgR0ZXh0GAQgASgJSABCBgoEa2luZCLkAgoMU2VydmVkVmVjdG9yEgoKAmlkGAEgASgJEj0KCGVudGl0aWVzGAIgAygLMisud2VmdC5mZWF0dXJlLnYxLlNlcnZlZFZlY3Rvci5FbnRpdGllc0VudHJ5EjsKB3JlcXVlc3QYAyADKAsyKi53ZWZ0LmZlYXR1cmUudjEuU2VydmVkVmVjdG9yLlJlcXVlc3RFbnRyeRIVCg1ldmVudF90aW1lX3VzGAQgASgDEhQKDHJlYWRfdGltZV91cxgFIAEoAxIOCgZ2YWx1ZXMYBiABKAwSEAoIc3RhdHVzZXMYByABKAwaLwoNRW50aXRpZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGkwKDFJlcXVlc3RFbnRyeRILCgNrZXkYASABKAkSKwoFdmFsdWUYAiABKAsyHC53ZWZ0LmZlYXR1cmUudjEuU2VydmVkVmFsdWU6AjgBIjIKD1Bhcml0eVRvbGVyYW5jZRIMCgR0eXBlGAEgASgJEhEKCXRvbGVyYW5jZRgCIAEoASLQAQoSQ2hlY2tQYXJpdHlSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEhcKD2ZlYXR1cmVfc2VydmljZRgCIAEoCRI0Cgp0b2xlcmFuY2VzGAMgAygLMiAud2VmdC5mZWF0dXJlLnYxLlBhcml0eVRvbGVyYW5jZRIpCgZzZXR0bGUYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLgoHdmVjdG9ycxgFIAMoCzIdLndlZnQuZmVhdHVyZS52MS5TZXJ2ZWRWZWN0b3Ii0wEKDUZlYXR1cmVQYXJpdHkSEQoJcmVmZXJlbmNlGAEgASgJEgwKBHR5cGUYAiABKAkSEAoIbWF0Y2hpbmcYAyABKAMSDwoHbWlzc2luZxgEIAEoAxINCgVleHRyYRgFIAEoAxIRCglkaWZmZXJlbnQYBiABKAMSEQoJaW5fZmxpZ2h0GAcgASgDEhoKEmFic29sdXRlX2Vycm9yX21heBgIIAEoARIaChJyZWxhdGl2ZV9lcnJvcl9tYXgYCSABKAESEQoJaGluZHNpZ2h0GAogASgDIs8BChBQYXJpdHlEaWZmZXJlbmNlEgoKAmlkGAEgASgJEhEKCXJlZmVyZW5jZRgCIAEoCRITCgZzZXJ2ZWQYAyABKAJIAIgBARIXCgpyZWNvbXB1dGVkGAQgASgCSAGIAQESLgoGc3RhdHVzGAUgASgOMh4ud2VmdC5mZWF0dXJlLnYxLkZlYXR1cmVTdGF0dXMSEQoJaW5fZmxpZ2h0GAYgASgIEhEKCWhpbmRzaWdodBgHIAEoCEIJCgdfc2VydmVkQg0KC19yZWNvbXB1dGVkIsUBChNDaGVja1Bhcml0eVJlc3BvbnNlEhIKCnJlbGVhc2VfaWQYASABKAkSFgoOY29tcGFyZWRfY291bnQYAiABKAMSGAoQaW5jb21wbGV0ZV9jb3VudBgDIAEoAxIwCghmZWF0dXJlcxgEIAMoCzIeLndlZnQuZmVhdHVyZS52MS5GZWF0dXJlUGFyaXR5EjYKC2RpZmZlcmVuY2VzGAUgAygLMiEud2VmdC5mZWF0dXJlLnYxLlBhcml0eURpZmZlcmVuY2Uq5AEKDUZlYXR1cmVTdGF0dXMSHgoaRkVBVFVSRV9TVEFUVVNfVU5TUEVDSUZJRUQQABIaChZGRUFUVVJFX1NUQVRVU19QUkVTRU5UEAESFwoTRkVBVFVSRV9TVEFUVVNfTlVMTBACEhwKGEZFQVRVUkVfU1RBVFVTX05PVF9GT1VORBADEiIKHkZFQVRVUkVfU1RBVFVTX09VVFNJREVfTUFYX0FHRRAEEhwKGEZFQVRVUkVfU1RBVFVTX0RFRkFVTFRFRBAFEh4KGkZFQVRVUkVfU1RBVFVTX1VOQVZBSUxBQkxFEAYyzQUKDkZlYXR1cmVTZXJ2aWNlEm8KEUdldE9ubGluZUZlYXR1cmVzEikud2VmdC5mZWF0dXJlLnYxLkdldE9ubGluZUZlYXR1cmVzUmVxdWVzdBoqLndlZnQuZmVhdHVyZS52MS5HZXRPbmxpbmVGZWF0dXJlc1Jlc3BvbnNlIgOQAgESZgoOR2V0RGVmaW5pdGlvbnMSJi53ZWZ0LmZlYXR1cmUudjEuR2V0RGVmaW5pdGlvbnNSZXF1ZXN0Gicud2VmdC5mZWF0dXJlLnYxLkdldERlZmluaXRpb25zUmVzcG9uc2UiA5ACARJICgRQdXNoEhwud2VmdC5mZWF0dXJlLnYxLlB1c2hSZXF1ZXN0Gh0ud2VmdC5mZWF0dXJlLnYxLlB1c2hSZXNwb25zZSIDkAICEmYKDkxpc3RFbnRpdHlLZXlzEiYud2VmdC5mZWF0dXJlLnYxLkxpc3RFbnRpdHlLZXlzUmVxdWVzdBonLndlZnQuZmVhdHVyZS52MS5MaXN0RW50aXR5S2V5c1Jlc3BvbnNlIgOQAgESXwoLTWF0ZXJpYWxpemUSIy53ZWZ0LmZlYXR1cmUudjEuTWF0ZXJpYWxpemVSZXF1ZXN0GiQud2VmdC5mZWF0dXJlLnYxLk1hdGVyaWFsaXplUmVzcG9uc2UiA5ACAjABEm4KEEJ1aWxkVHJhaW5pbmdTZXQSKC53ZWZ0LmZlYXR1cmUudjEuQnVpbGRUcmFpbmluZ1NldFJlcXVlc3QaKS53ZWZ0LmZlYXR1cmUudjEuQnVpbGRUcmFpbmluZ1NldFJlc3BvbnNlIgOQAgIwARJfCgtDaGVja1Bhcml0eRIjLndlZnQuZmVhdHVyZS52MS5DaGVja1Bhcml0eVJlcXVlc3QaJC53ZWZ0LmZlYXR1cmUudjEuQ2hlY2tQYXJpdHlSZXNwb25zZSIDkAIBKAFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Float32 values.
@@ -365,7 +365,7 @@ export const EntityKeysSchema: GenMessage<EntityKeys> = /*@__PURE__*/
  */
 export type FeatureMatrix = Message<"weft.feature.v1.FeatureMatrix"> & {
   /**
-   * Feature references, in column order.
+   * Feature references, in column order. A vector takes a column an element, named `view:feature[0]` and so on.
    *
    * @generated from field: repeated string names = 1;
    */
@@ -433,6 +433,20 @@ export type ViewRead = Message<"weft.feature.v1.ViewRead"> & {
    * @generated from field: int64 max_age_ms = 4;
    */
   maxAgeMs: bigint;
+
+  /**
+   * Values that the view's defaults stood in for, over all rows.
+   *
+   * @generated from field: int32 defaulted_count = 5;
+   */
+  defaultedCount: number;
+
+  /**
+   * Values that were older than the TTL or the request's max_age and for which no default stood in, sent or not, over all rows.
+   *
+   * @generated from field: int32 outside_max_age_count = 6;
+   */
+  outsideMaxAgeCount: number;
 };
 
 /**
@@ -441,6 +455,34 @@ export type ViewRead = Message<"weft.feature.v1.ViewRead"> & {
  */
 export const ViewReadSchema: GenMessage<ViewRead> = /*@__PURE__*/
   messageDesc(file_weft_feature_v1_feature, 12);
+
+/**
+ * Freshness budget of one view.
+ *
+ * @generated from message weft.feature.v1.ViewMaxAge
+ */
+export type ViewMaxAge = Message<"weft.feature.v1.ViewMaxAge"> & {
+  /**
+   * View name; a view of fields.
+   *
+   * @generated from field: string view = 1;
+   */
+  view: string;
+
+  /**
+   * Greatest age of its rows, above 0.
+   *
+   * @generated from field: google.protobuf.Duration max_age = 2;
+   */
+  maxAge?: Duration | undefined;
+};
+
+/**
+ * Describes the message weft.feature.v1.ViewMaxAge.
+ * Use `create(ViewMaxAgeSchema)` to create a new message.
+ */
+export const ViewMaxAgeSchema: GenMessage<ViewMaxAge> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 13);
 
 /**
  * Asks for features.
@@ -456,7 +498,7 @@ export type GetOnlineFeaturesRequest = Message<"weft.feature.v1.GetOnlineFeature
   scenario: string;
 
   /**
-   * Feature service (a model's input list) to read; or leave empty and name references.
+   * Feature service, or model whose inputs to read; or leave empty and name references.
    *
    * @generated from field: string feature_service = 2;
    */
@@ -484,7 +526,7 @@ export type GetOnlineFeaturesRequest = Message<"weft.feature.v1.GetOnlineFeature
   requestFeatures: Column[];
 
   /**
-   * Read as of this time; default now.
+   * Read as of this time, from the year 1685 to 2254; default now.
    *
    * @generated from field: google.protobuf.Timestamp as_of = 6;
    */
@@ -503,6 +545,22 @@ export type GetOnlineFeaturesRequest = Message<"weft.feature.v1.GetOnlineFeature
    * @generated from field: bool include_event_times = 8;
    */
   includeEventTimes: boolean;
+
+  /**
+   * Freshness budget, above 0: a row that is older at as_of falls down its view's ladder, as if the view's TTL were that
+   * short; a TTL that is shorter still holds. Default none. Views of windows are left alone: windows bound the age of
+   * what they count.
+   *
+   * @generated from field: google.protobuf.Duration max_age = 9;
+   */
+  maxAge?: Duration | undefined;
+
+  /**
+   * Budgets of single views, which go before max_age; each view once.
+   *
+   * @generated from field: repeated weft.feature.v1.ViewMaxAge view_max_ages = 10;
+   */
+  viewMaxAges: ViewMaxAge[];
 };
 
 /**
@@ -510,7 +568,7 @@ export type GetOnlineFeaturesRequest = Message<"weft.feature.v1.GetOnlineFeature
  * Use `create(GetOnlineFeaturesRequestSchema)` to create a new message.
  */
 export const GetOnlineFeaturesRequestSchema: GenMessage<GetOnlineFeaturesRequest> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 13);
+  messageDesc(file_weft_feature_v1_feature, 14);
 
 /**
  * How the answer is laid out.
@@ -533,7 +591,7 @@ export enum GetOnlineFeaturesRequest_Layout {
   COLUMNS = 1,
 
   /**
-   * One FeatureMatrix; every feature must be a number or a truth value.
+   * One FeatureMatrix; every feature must be a number, a truth value or a vector.
    *
    * @generated from enum value: LAYOUT_MATRIX = 2;
    */
@@ -544,7 +602,7 @@ export enum GetOnlineFeaturesRequest_Layout {
  * Describes the enum weft.feature.v1.GetOnlineFeaturesRequest.Layout.
  */
 export const GetOnlineFeaturesRequest_LayoutSchema: GenEnum<GetOnlineFeaturesRequest_Layout> = /*@__PURE__*/
-  enumDesc(file_weft_feature_v1_feature, 13, 0);
+  enumDesc(file_weft_feature_v1_feature, 14, 0);
 
 /**
  * The features.
@@ -586,7 +644,238 @@ export type GetOnlineFeaturesResponse = Message<"weft.feature.v1.GetOnlineFeatur
  * Use `create(GetOnlineFeaturesResponseSchema)` to create a new message.
  */
 export const GetOnlineFeaturesResponseSchema: GenMessage<GetOnlineFeaturesResponse> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 14);
+  messageDesc(file_weft_feature_v1_feature, 15);
+
+/**
+ * Asks for what a release defines.
+ *
+ * @generated from message weft.feature.v1.GetDefinitionsRequest
+ */
+export type GetDefinitionsRequest = Message<"weft.feature.v1.GetDefinitionsRequest"> & {
+  /**
+   * Scenario name.
+   *
+   * @generated from field: string scenario = 1;
+   */
+  scenario: string;
+};
+
+/**
+ * Describes the message weft.feature.v1.GetDefinitionsRequest.
+ * Use `create(GetDefinitionsRequestSchema)` to create a new message.
+ */
+export const GetDefinitionsRequestSchema: GenMessage<GetDefinitionsRequest> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 16);
+
+/**
+ * A feature, a field or an entity with its type.
+ *
+ * @generated from message weft.feature.v1.TypedName
+ */
+export type TypedName = Message<"weft.feature.v1.TypedName"> & {
+  /**
+   * Name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Type: float32, float64, int64, bool, string, bytes, vector(n), keys(int64) or keys(string).
+   *
+   * @generated from field: string type = 2;
+   */
+  type: string;
+};
+
+/**
+ * Describes the message weft.feature.v1.TypedName.
+ * Use `create(TypedNameSchema)` to create a new message.
+ */
+export const TypedNameSchema: GenMessage<TypedName> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 17);
+
+/**
+ * A feature view of a release.
+ *
+ * @generated from message weft.feature.v1.ViewDefinition
+ */
+export type ViewDefinition = Message<"weft.feature.v1.ViewDefinition"> & {
+  /**
+   * View name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Version.
+   *
+   * @generated from field: string version = 2;
+   */
+  version: string;
+
+  /**
+   * Entities with the types of their keys; none for a view with one row for all.
+   *
+   * @generated from field: repeated weft.feature.v1.TypedName entities = 3;
+   */
+  entities: TypedName[];
+
+  /**
+   * Name of the source.
+   *
+   * @generated from field: string source = 4;
+   */
+  source: string;
+
+  /**
+   * Features, without the view's name.
+   *
+   * @generated from field: repeated weft.feature.v1.TypedName features = 5;
+   */
+  features: TypedName[];
+
+  /**
+   * Greatest age of a value; 0 = no limit, as for views of windows.
+   *
+   * @generated from field: google.protobuf.Duration ttl = 6;
+   */
+  ttl?: Duration | undefined;
+
+  /**
+   * What may stand in for a value, in this order: stale, default.
+   *
+   * @generated from field: repeated string ladder = 7;
+   */
+  ladder: string[];
+
+  /**
+   * Who answers for it.
+   *
+   * @generated from field: string owner = 8;
+   */
+  owner: string;
+
+  /**
+   * What it is for.
+   *
+   * @generated from field: string description = 9;
+   */
+  description: string;
+
+  /**
+   * Further texts by name.
+   *
+   * @generated from field: map<string, string> tags = 10;
+   */
+  tags: { [key: string]: string };
+};
+
+/**
+ * Describes the message weft.feature.v1.ViewDefinition.
+ * Use `create(ViewDefinitionSchema)` to create a new message.
+ */
+export const ViewDefinitionSchema: GenMessage<ViewDefinition> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 18);
+
+/**
+ * A feature service of a release.
+ *
+ * @generated from message weft.feature.v1.FeatureServiceDefinition
+ */
+export type FeatureServiceDefinition = Message<"weft.feature.v1.FeatureServiceDefinition"> & {
+  /**
+   * Name; of a model where it is a model's input list.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Feature references, in the order of the answer.
+   *
+   * @generated from field: repeated weft.feature.v1.TypedName features = 2;
+   */
+  features: TypedName[];
+
+  /**
+   * Entities whose keys a read needs, with the types of their keys.
+   *
+   * @generated from field: repeated weft.feature.v1.TypedName entities = 3;
+   */
+  entities: TypedName[];
+
+  /**
+   * Request features that a read needs.
+   *
+   * @generated from field: repeated weft.feature.v1.TypedName request_features = 4;
+   */
+  requestFeatures: TypedName[];
+
+  /**
+   * Who answers for it.
+   *
+   * @generated from field: string owner = 5;
+   */
+  owner: string;
+
+  /**
+   * What it is for.
+   *
+   * @generated from field: string description = 6;
+   */
+  description: string;
+
+  /**
+   * Further texts by name.
+   *
+   * @generated from field: map<string, string> tags = 7;
+   */
+  tags: { [key: string]: string };
+};
+
+/**
+ * Describes the message weft.feature.v1.FeatureServiceDefinition.
+ * Use `create(FeatureServiceDefinitionSchema)` to create a new message.
+ */
+export const FeatureServiceDefinitionSchema: GenMessage<FeatureServiceDefinition> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 19);
+
+/**
+ * What a release defines.
+ *
+ * @generated from message weft.feature.v1.GetDefinitionsResponse
+ */
+export type GetDefinitionsResponse = Message<"weft.feature.v1.GetDefinitionsResponse"> & {
+  /**
+   * Release.
+   *
+   * @generated from field: string release_id = 1;
+   */
+  releaseId: string;
+
+  /**
+   * Feature views, in the order declared.
+   *
+   * @generated from field: repeated weft.feature.v1.ViewDefinition feature_views = 2;
+   */
+  featureViews: ViewDefinition[];
+
+  /**
+   * Feature services, the models' first.
+   *
+   * @generated from field: repeated weft.feature.v1.FeatureServiceDefinition feature_services = 3;
+   */
+  featureServices: FeatureServiceDefinition[];
+};
+
+/**
+ * Describes the message weft.feature.v1.GetDefinitionsResponse.
+ * Use `create(GetDefinitionsResponseSchema)` to create a new message.
+ */
+export const GetDefinitionsResponseSchema: GenMessage<GetDefinitionsResponse> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 20);
 
 /**
  * Rows for a source.
@@ -628,7 +917,7 @@ export type PushRequest = Message<"weft.feature.v1.PushRequest"> & {
  * Use `create(PushRequestSchema)` to create a new message.
  */
 export const PushRequestSchema: GenMessage<PushRequest> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 15);
+  messageDesc(file_weft_feature_v1_feature, 21);
 
 /**
  * What became of the rows.
@@ -656,7 +945,7 @@ export type PushResponse = Message<"weft.feature.v1.PushResponse"> & {
  * Use `create(PushResponseSchema)` to create a new message.
  */
 export const PushResponseSchema: GenMessage<PushResponse> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 16);
+  messageDesc(file_weft_feature_v1_feature, 22);
 
 /**
  * Asks for keys.
@@ -698,7 +987,7 @@ export type ListEntityKeysRequest = Message<"weft.feature.v1.ListEntityKeysReque
  * Use `create(ListEntityKeysRequestSchema)` to create a new message.
  */
 export const ListEntityKeysRequestSchema: GenMessage<ListEntityKeysRequest> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 17);
+  messageDesc(file_weft_feature_v1_feature, 23);
 
 /**
  * The keys.
@@ -726,7 +1015,7 @@ export type ListEntityKeysResponse = Message<"weft.feature.v1.ListEntityKeysResp
  * Use `create(ListEntityKeysResponseSchema)` to create a new message.
  */
 export const ListEntityKeysResponseSchema: GenMessage<ListEntityKeysResponse> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 18);
+  messageDesc(file_weft_feature_v1_feature, 24);
 
 /**
  * Loads sources into the online store.
@@ -761,7 +1050,7 @@ export type MaterializeRequest = Message<"weft.feature.v1.MaterializeRequest"> &
  * Use `create(MaterializeRequestSchema)` to create a new message.
  */
 export const MaterializeRequestSchema: GenMessage<MaterializeRequest> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 19);
+  messageDesc(file_weft_feature_v1_feature, 25);
 
 /**
  * Progress of a materialization.
@@ -810,7 +1099,7 @@ export type MaterializeResponse = Message<"weft.feature.v1.MaterializeResponse">
  * Use `create(MaterializeResponseSchema)` to create a new message.
  */
 export const MaterializeResponseSchema: GenMessage<MaterializeResponse> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 20);
+  messageDesc(file_weft_feature_v1_feature, 26);
 
 /**
  * Builds a training set.
@@ -852,7 +1141,7 @@ export type BuildTrainingSetRequest = Message<"weft.feature.v1.BuildTrainingSetR
  * Use `create(BuildTrainingSetRequestSchema)` to create a new message.
  */
 export const BuildTrainingSetRequestSchema: GenMessage<BuildTrainingSetRequest> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 21);
+  messageDesc(file_weft_feature_v1_feature, 27);
 
 /**
  * Progress of a build.
@@ -915,7 +1204,7 @@ export type BuildTrainingSetResponse = Message<"weft.feature.v1.BuildTrainingSet
  * Use `create(BuildTrainingSetResponseSchema)` to create a new message.
  */
 export const BuildTrainingSetResponseSchema: GenMessage<BuildTrainingSetResponse> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 22);
+  messageDesc(file_weft_feature_v1_feature, 28);
 
 /**
  * A request field as it was sent; without a kind where it was not known.
@@ -968,7 +1257,7 @@ export type ServedValue = Message<"weft.feature.v1.ServedValue"> & {
  * Use `create(ServedValueSchema)` to create a new message.
  */
 export const ServedValueSchema: GenMessage<ServedValue> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 23);
+  messageDesc(file_weft_feature_v1_feature, 29);
 
 /**
  * A vector as it was served.
@@ -1032,7 +1321,7 @@ export type ServedVector = Message<"weft.feature.v1.ServedVector"> & {
  * Use `create(ServedVectorSchema)` to create a new message.
  */
 export const ServedVectorSchema: GenMessage<ServedVector> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 24);
+  messageDesc(file_weft_feature_v1_feature, 30);
 
 /**
  * How far a served number of one type may be from the recomputed one.
@@ -1060,7 +1349,7 @@ export type ParityTolerance = Message<"weft.feature.v1.ParityTolerance"> & {
  * Use `create(ParityToleranceSchema)` to create a new message.
  */
 export const ParityToleranceSchema: GenMessage<ParityTolerance> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 25);
+  messageDesc(file_weft_feature_v1_feature, 31);
 
 /**
  * A part of the vectors to check.
@@ -1110,7 +1399,7 @@ export type CheckParityRequest = Message<"weft.feature.v1.CheckParityRequest"> &
  * Use `create(CheckParityRequestSchema)` to create a new message.
  */
 export const CheckParityRequestSchema: GenMessage<CheckParityRequest> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 26);
+  messageDesc(file_weft_feature_v1_feature, 32);
 
 /**
  * How one feature compares. Every vector that was compared is in one of the counts.
@@ -1195,7 +1484,7 @@ export type FeatureParity = Message<"weft.feature.v1.FeatureParity"> & {
  * Use `create(FeatureParitySchema)` to create a new message.
  */
 export const FeatureParitySchema: GenMessage<FeatureParity> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 27);
+  messageDesc(file_weft_feature_v1_feature, 33);
 
 /**
  * A value that disagrees.
@@ -1258,7 +1547,7 @@ export type ParityDifference = Message<"weft.feature.v1.ParityDifference"> & {
  * Use `create(ParityDifferenceSchema)` to create a new message.
  */
 export const ParityDifferenceSchema: GenMessage<ParityDifference> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 28);
+  messageDesc(file_weft_feature_v1_feature, 34);
 
 /**
  * How served vectors compare with the offline store.
@@ -1307,7 +1596,7 @@ export type CheckParityResponse = Message<"weft.feature.v1.CheckParityResponse">
  * Use `create(CheckParityResponseSchema)` to create a new message.
  */
 export const CheckParityResponseSchema: GenMessage<CheckParityResponse> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 29);
+  messageDesc(file_weft_feature_v1_feature, 35);
 
 /**
  * What a read found for one value.
@@ -1344,8 +1633,8 @@ export enum FeatureStatus {
   NOT_FOUND = 3,
 
   /**
-   * A row older than the TTL, or one that was read earlier while the store cannot be reached; the value is sent where
-   * the view's ladder allows stale ones.
+   * A row older than the TTL or the request's max_age, or one that was read earlier while the store cannot be reached;
+   * the value is sent where the view's ladder allows stale ones.
    *
    * @generated from enum value: FEATURE_STATUS_OUTSIDE_MAX_AGE = 4;
    */
@@ -1388,6 +1677,16 @@ export const FeatureService: GenService<{
     methodKind: "unary";
     input: typeof GetOnlineFeaturesRequestSchema;
     output: typeof GetOnlineFeaturesResponseSchema;
+  },
+  /**
+   * Answers what a release defines: its feature views and its feature services.
+   *
+   * @generated from rpc weft.feature.v1.FeatureService.GetDefinitions
+   */
+  getDefinitions: {
+    methodKind: "unary";
+    input: typeof GetDefinitionsRequestSchema;
+    output: typeof GetDefinitionsResponseSchema;
   },
   /**
    * Ingests rows of a source: durable in the event log, and visible to reads, once answered.
