@@ -52,6 +52,8 @@ export interface Source extends Definition<"source"> {
   readonly createdTime?: string;
   /** Every other field with its type. */
   readonly fields: Readonly<Record<string, ValueType>>;
+  /** How often the file is looked at for new rows, from 1s; "0s": only when asked to. Default: the feature service's setting, 1h. */
+  readonly refresh?: DurationText;
   readonly description?: string;
 }
 

@@ -170,6 +170,9 @@ function checkExample(scenario: Scenario, example: Example, where: string, fault
 function checkSource(source: Source, fault: Fault): void {
   if (!/^[A-Za-z0-9_.-]+\.(csv|parquet)$/.test(source.file))
     fault(source.at, `source "${source.name}": file "${source.file}" must be a plain name ending in .csv or .parquet`);
+  const refreshMs = source.refresh === undefined ? 0 : parseDurationMs(source.refresh);
+  if (refreshMs === undefined || (refreshMs > 0 && refreshMs < 1_000))
+    fault(source.at, `source "${source.name}": refresh "${source.refresh}" is not "0s" or a duration of at least 1s`);
   for (const [field, type] of Object.entries(source.fields)) {
     const known = typeof type === "string" ? scalarTypes.has(type) : isVector(type) || isKeys(type);
     if (!known)

@@ -104,6 +104,12 @@ export const config = defineConfig("feature", {
     max: 1_000,
     doc: "Jobs that may wait for the one that runs; further ones are refused with RESOURCE_EXHAUSTED.",
   }),
+  refreshEveryMs: integer({
+    default: 3_600_000,
+    min: 0,
+    max: 2_147_483_647,
+    doc: "Time between two looks at the file of a source that declares no `refresh`, in milliseconds; 0: never.",
+  }),
   eventLogSizeMaxMib: integer({ default: 16_384, min: 1, max: 16_777_216, doc: "Size of the event log, in MiB." }),
 });
 

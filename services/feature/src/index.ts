@@ -6,10 +6,15 @@ import { defineService } from "@weft/service";
 import { createDuckDbStore } from "./adapters/duckdb.ts";
 import { openOnlineStore } from "./adapters/open-online-store.ts";
 import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
+import { SqliteMaterializationCatalog } from "./adapters/sqlite-materialization-catalog.ts";
 import { config } from "./config.ts";
 import type { FeatureRelease } from "./domain/feature-release.ts";
 import { Ingest } from "./domain/ingest.ts";
 import { JobTurns } from "./job-turns.ts";
+import { createMaterializationMetrics } from "./materialization-metrics.ts";
+import { MaterializationSchedule } from "./materialization-schedule.ts";
+import { createMaterializationHandlers } from "./materialization-service.ts";
+import { Materializer } from "./materializer.ts";
 import { createMetrics } from "./metrics.ts";
 import { createOfflineHandlers } from "./offline-service.ts";
 import { createParityHandlers } from "./parity-service.ts";
@@ -62,13 +67,51 @@ export const feature = defineService({
       },
     };
     const ingest = own(new Ingest(log, store, observer, { queueRowsMax: settings.pushQueueRowsMax }));
+    const catalog = own(SqliteMaterializationCatalog.open(join(directory("materializations"), "materializations.db")));
+    const turns = new JobTurns(settings.offlineJobsMax);
     const nowUs = () => Number(clock.nowUs());
+    const offlineDirectory =
+      settings.offlineDirectory === "" ? join(dataDirectory, "offline") : settings.offlineDirectory;
+    const offline = createDuckDbStore({
+      directory: offlineDirectory,
+      temporaryDirectory: join(dataDirectory, "offline-temporary"),
+      memoryBytesMax: settings.offlineMemoryMaxMib * 2 ** 20,
+      threads: settings.offlineThreads,
+    });
+    const materializer = new Materializer({
+      store: offline,
+      catalog,
+      begin: (release) => beginOfflineJob(release, { store, ingest, catalog }),
+      turns,
+      observer: createMaterializationMetrics(telemetry.metrics),
+      nowUs,
+      pause: () => new Promise((resolve) => setImmediate(resolve)),
+    });
+    const schedule = own(
+      new MaterializationSchedule({
+        materializer,
+        interrupted: catalog.interrupted(),
+        clock,
+        everyMs: settings.refreshEveryMs,
+        random: Math.random,
+        failed(scenario, error) {
+          telemetry.logger.error({ scenario, err: error }, "views could not be brought up to date; trying again");
+        },
+      }),
+    );
     const releases = own(
       ReleaseSource.start<FeatureRelease>({
         registry: rpc.dial(registry.RegistryService),
         cacheDirectory: join(dataDirectory, "artifacts"),
-        load: (parts) => loadRelease(parts, { store, ingest, plansMax: settings.plansMax }),
-        unload: (release) => ingest.removeViews(release.ingested),
+        async load(parts) {
+          const release = await loadRelease(parts, { store, ingest, plansMax: settings.plansMax });
+          schedule.add(release.offline);
+          return release;
+        },
+        unload(release) {
+          schedule.remove(release.offline);
+          ingest.removeViews(release.ingested);
+        },
         clock,
         logger: telemetry.logger,
         observe: observeReleases(telemetry.metrics, "feature"),
@@ -76,32 +119,20 @@ export const feature = defineService({
     );
     void releases.firstReleaseWarm().then(() => readiness.set("releases", true));
     const resolve = (scenario: string, release: string) => releases.resolve(scenario, release);
-    const offlineDirectory =
-      settings.offlineDirectory === "" ? join(dataDirectory, "offline") : settings.offlineDirectory;
-    const turns = new JobTurns(settings.offlineJobsMax);
-    const offlineStore = createDuckDbStore({
-      directory: offlineDirectory,
-      temporaryDirectory: join(dataDirectory, "offline-temporary"),
-      memoryBytesMax: settings.offlineMemoryMaxMib * 2 ** 20,
-      threads: settings.offlineThreads,
-    });
-    const resolveOffline = (scenario: string, name: string) => {
-      const release = resolve(scenario, name);
-      const views = [...release.views.values()].map(({ compiled }) => compiled);
-      return { id: release.id, scenario: release.scenario, views };
-    };
+    const resolveOffline = (scenario: string, release: string) => resolve(scenario, release).offline;
     rpc.serve(contract.FeatureService, {
       ...createOnlineHandlers({ resolve, store, ingest, metrics, nowUs, limits: settings }),
+      ...createMaterializationHandlers({ resolve: resolveOffline, materializer, catalog }),
       ...createOfflineHandlers({
         resolve: resolveOffline,
-        store: offlineStore,
-        begin: ({ scenario, views }) => beginOfflineJob(scenario, views, { store, ingest }),
+        store: offline,
+        begin: ({ scenario }) => ingest.beginJob(scenario.name),
         directory: join(dataDirectory, "training-sets"),
         turns,
       }),
       ...createParityHandlers({
         resolve: resolveOffline,
-        store: offlineStore,
+        store: offline,
         pushed: async ({ scenario }) => (await ingest.beginJob(scenario.name)).pushed,
         turns,
       }),

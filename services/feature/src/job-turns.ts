@@ -1,6 +1,9 @@
 import type { CallContext } from "@weft/rpc";
 import { offlineErrors } from "./offline-errors.ts";
 
+/** Who waits for a job, and may give it up. */
+export type Cancellable = Pick<CallContext, "signal" | "onCancel">;
+
 /** Lets one job of the offline store run at a time, in the order they came; a bounded number waits. */
 export class JobTurns {
   readonly #waitingMax: number;
@@ -13,7 +16,7 @@ export class JobTurns {
   }
 
   /** Waits for a turn; a call that ends early gives its place up. Throws OFFLINE_JOBS_FULL. */
-  async take(context: CallContext): Promise<{ end(): void }> {
+  async take(context: Cancellable): Promise<{ end(): void }> {
     if (this.#running) {
       if (this.#waiting.length >= this.#waitingMax)
         throw offlineErrors.OFFLINE_JOBS_FULL({ jobsMax: this.#waitingMax });

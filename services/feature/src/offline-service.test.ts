@@ -5,7 +5,6 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { feature } from "@weft/contracts";
 import { isWeftError } from "@weft/errors";
 import { CallScope } from "@weft/rpc";
-import type { StateEntry } from "./domain/materialize.ts";
 import { type OfflineFixture, openOfflineFixture, randomHistory, scenario, views } from "./domain/offline-fixture.ts";
 import { JobTurns } from "./job-turns.ts";
 import { createOfflineHandlers } from "./offline-service.ts";
@@ -22,7 +21,6 @@ beforeAll(async () => {
 afterAll(() => fixture.close());
 
 function handlers(gate: Promise<void> = Promise.resolve()) {
-  const written = new Map<string, StateEntry[]>();
   const asked: string[] = [];
   const offline = createOfflineHandlers({
     resolve(name, release) {
@@ -34,20 +32,10 @@ function handlers(gate: Promise<void> = Promise.resolve()) {
     turns: new JobTurns(1),
     async begin() {
       await gate;
-      return {
-        pushed: async function* () {},
-        target: {
-          begin: async (view) => {
-            const entries: StateEntry[] = [];
-            written.set(view.name, entries);
-            return { write: async (more) => void entries.push(...more) };
-          },
-          publish: async () => {},
-        },
-      };
+      return { pushed: async function* () {} };
     },
   });
-  return { offline, written, asked };
+  return { offline, asked };
 }
 
 async function all<T>(messages: AsyncIterable<T>): Promise<T[]> {
@@ -64,32 +52,10 @@ async function reasonOf(attempt: Promise<unknown>): Promise<string> {
   return isWeftError(error) ? error.reason : String(error);
 }
 
-const materializeRequest = (more = {}) => create(feature.MaterializeRequestSchema, { scenario: "market", ...more });
 const buildRequest = (more = {}) =>
   create(feature.BuildTrainingSetRequestSchema, { scenario: "market", trainingSet: "labelled", ...more });
 
 describe("offline handlers", () => {
-  test("Materialize loads the views asked for and reports how far it is", async () => {
-    const { offline, written, asked } = handlers();
-    const messages = await all(offline.materialize(materializeRequest({ views: ["newest"] }), context()));
-    expect([...written.keys()]).toEqual(["newest"]);
-    const entities = BigInt(new Set(history.purchases.map(({ card }) => card)).size);
-    const rows = BigInt(history.purchases.length);
-    expect(messages.at(-1)).toEqual({
-      view: "",
-      rowsRead: rows,
-      rowsTotal: rows,
-      entitiesWritten: entities,
-      done: true,
-    });
-    expect(asked).toEqual(["market@r1"]);
-    await all(offline.materialize(materializeRequest(), context()));
-    expect([...written.keys()].sort()).toEqual(views.map(({ name }) => name).sort());
-    expect(await reasonOf(all(offline.materialize(materializeRequest({ views: ["none"] }), context())))).toBe(
-      "VIEW_UNKNOWN",
-    );
-  });
-
   test("BuildTrainingSet answers where the file lies, its hash, columns and test share", async () => {
     const { offline } = handlers();
     const messages = await all(offline.buildTrainingSet(buildRequest(), context()));
@@ -111,19 +77,18 @@ describe("offline handlers", () => {
 
   test("jobs take turns; those that cannot wait are refused, and one that is cancelled gives its place up", async () => {
     const gate = Promise.withResolvers<void>();
-    const { offline, written } = handlers(gate.promise);
-    const view = (name: string) => materializeRequest({ views: [name] });
-    const first = all(offline.materialize(view("newest"), context()));
+    const { offline, asked } = handlers(gate.promise);
+    const build = (call = context()) => all(offline.buildTrainingSet(buildRequest(), call));
+    const first = build();
     const cancelled = context();
-    const second = all(offline.materialize(view("newest_pair"), cancelled));
-    expect(await reasonOf(all(offline.buildTrainingSet(buildRequest(), context())))).toBe("OFFLINE_JOBS_FULL");
+    const second = build(cancelled);
+    expect(await reasonOf(build())).toBe("OFFLINE_JOBS_FULL");
     cancelled.cancel("cancelled");
     expect(await reasonOf(second)).toContain("Abort");
-    const third = all(offline.materialize(view("all_windows"), context()));
-    expect([...written.keys()]).toEqual([]);
+    const third = build();
     gate.resolve();
     expect((await first).at(-1)?.done).toBe(true);
     expect((await third).at(-1)?.done).toBe(true);
-    expect([...written.keys()]).toEqual(["newest", "all_windows"]);
+    expect(asked).toEqual(Array(4).fill("market@r1"));
   });
 });

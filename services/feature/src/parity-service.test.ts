@@ -54,6 +54,8 @@ async function start() {
       push: unused,
       listEntityKeys: unused,
       getDefinitions: unused,
+      rollBackViews: unused,
+      listMaterializations: unused,
       async *materialize() {},
       async *buildTrainingSet() {},
       ...createParityHandlers({

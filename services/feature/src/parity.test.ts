@@ -19,9 +19,10 @@ import {
 } from "./domain/offline-fixture.ts";
 import type { OnlineStore } from "./domain/online-store.ts";
 import { JobTurns } from "./job-turns.ts";
+import { openMaterialization } from "./materialization-fixture.ts";
 import { createMetrics } from "./metrics.ts";
 import { createOfflineHandlers } from "./offline-service.ts";
-import { beginOfflineJob, loadRelease } from "./releases.ts";
+import { loadRelease } from "./releases.ts";
 import { createOnlineHandlers } from "./service.ts";
 
 const seed = 20_270;
@@ -59,6 +60,11 @@ async function start(store: OnlineStore) {
     valueBytesMax: 65_536,
     futureToleranceMs: 0,
   };
+  const offlineRelease = () => ({
+    id: "r1",
+    scenario,
+    views: [...release.views.values()].map(({ compiled }) => compiled),
+  });
   return {
     ...createOnlineHandlers({
       resolve: () => release,
@@ -68,10 +74,11 @@ async function start(store: OnlineStore) {
       nowUs: () => 2 ** 52,
       limits,
     }),
+    ...openMaterialization({ release: offlineRelease, offline: fixture.store, store, ingest }).handlers,
     ...createOfflineHandlers({
-      resolve: () => ({ scenario, views: [...release.views.values()].map(({ compiled }) => compiled) }),
+      resolve: offlineRelease,
       store: fixture.store,
-      begin: (job) => beginOfflineJob(job.scenario, job.views, { store, ingest }),
+      begin: () => ingest.beginJob(scenario.name),
       directory: join(fixture.root, "sets"),
       turns: new JobTurns(1),
     }),

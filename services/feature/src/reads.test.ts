@@ -27,9 +27,10 @@ import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
 import type { FeatureRelease } from "./domain/feature-release.ts";
 import { Ingest } from "./domain/ingest.ts";
 import { JobTurns } from "./job-turns.ts";
+import { openMaterialization } from "./materialization-fixture.ts";
 import { createMetrics } from "./metrics.ts";
 import { createOfflineHandlers } from "./offline-service.ts";
-import { beginOfflineJob, loadRelease } from "./releases.ts";
+import { loadRelease } from "./releases.ts";
 import { createOnlineHandlers } from "./service.ts";
 
 const root = mkdtempSync(join(tmpdir(), "weft-reads-"));
@@ -220,13 +221,12 @@ async function start() {
     feature.FeatureService,
     {
       ...createOnlineHandlers({ resolve, store, ingest, metrics, nowUs: () => nowUs, limits }),
+      ...openMaterialization({ release: (scenario, id) => resolve(scenario, id).offline, offline, store, ingest })
+        .handlers,
       ...createOfflineHandlers({
-        resolve: (scenario, id) => {
-          const release = resolve(scenario, id);
-          return { scenario: release.scenario, views: [...release.views.values()].map(({ compiled }) => compiled) };
-        },
+        resolve: (scenario, id) => resolve(scenario, id).offline,
         store: offline,
-        begin: (release) => beginOfflineJob(release.scenario, release.views, { store, ingest }),
+        begin: (release) => ingest.beginJob(release.scenario.name),
         directory: join(folder, "sets"),
         turns: new JobTurns(1),
       }),

@@ -1,14 +1,16 @@
 import { isWeftError } from "@weft/errors";
 import type { LoadParts } from "@weft/release";
-import type { Example, Scenario } from "@weft/scenario";
+import type { Example } from "@weft/scenario";
 import { compileView } from "./domain/compile-view.ts";
 import { FeatureRelease, viewId } from "./domain/feature-release.ts";
 import type { Ingest, IngestedView } from "./domain/ingest.ts";
-import type { OnlineStore } from "./domain/online-store.ts";
+import type { MaterializationCatalog } from "./domain/materialization-catalog.ts";
+import type { OnlineStore, ViewHandle } from "./domain/online-store.ts";
 import type { PlannedView, ReadPlan } from "./domain/read-plan.ts";
 import type { CompiledView } from "./domain/view-state.ts";
 import { errors } from "./errors.ts";
-import type { OfflineJob } from "./offline-service.ts";
+import type { MaterializationJob } from "./materializer.ts";
+import type { OfflineRelease } from "./offline-service.ts";
 
 interface States {
   readonly store: OnlineStore;
@@ -76,28 +78,63 @@ function compiledOf(view: string, compile: () => CompiledView): CompiledView {
 
 /** Begins an offline job over what has been pushed so far; its states go into new generations of the online store. */
 export async function beginOfflineJob(
-  scenario: Scenario,
-  views: readonly CompiledView[],
-  { store, ingest }: States,
-): Promise<OfflineJob> {
+  { scenario, views }: OfflineRelease,
+  { store, ingest, catalog }: States & { readonly catalog: MaterializationCatalog },
+): Promise<MaterializationJob> {
   const job = await ingest.beginJob(scenario.name);
   const ingested = new Map<CompiledView, IngestedView>();
   for (const compiled of views) {
     const handle = await store.openView(viewId(scenario.name, compiled.name, compiled.digest));
     ingested.set(compiled, { scenario: scenario.name, compiled, handle });
   }
+  const ingestedView = (compiled: CompiledView): IngestedView => {
+    const view = ingested.get(compiled);
+    if (view === undefined) throw errors.VIEW_UNKNOWN({ view: compiled.name, scenario: scenario.name });
+    return view;
+  };
+  const begun = new Map<CompiledView, ViewHandle>();
   return {
     pushed: job.pushed,
     target: {
+      watermark(compiled) {
+        const { id, generation } = ingestedView(compiled).handle;
+        return catalog.watermark(id, generation);
+      },
       async begin(compiled) {
-        const view = ingested.get(compiled);
-        if (view === undefined) throw errors.VIEW_UNKNOWN({ view: compiled.name, scenario: scenario.name });
-        const next = await job.beginEmpty(view);
+        const next = await job.beginEmpty(ingestedView(compiled));
+        begun.set(compiled, next);
         return {
           write: (entries) => store.write(entries.map(({ key, state }) => ({ view: next, key, merge: () => state }))),
         };
       },
-      publish: () => job.publish(),
+      async beginCopy(compiled) {
+        const view = ingestedView(compiled);
+        const next = await job.beginCopy(view);
+        begun.set(compiled, next);
+        return { merge: (rows) => job.merge(view, next, rows) };
+      },
+      async publish(watermarks) {
+        // Written down before the flip: a generation that is not published is not asked about.
+        for (const [compiled, { id, generation }] of begun)
+          catalog.setWatermark(id, generation, watermarks.get(compiled));
+        await job.publish();
+        return (compiled) => ingestedView(compiled).handle.generation;
+      },
+    },
+    drop: () => job.drop(),
+    async rollBack(asked, may) {
+      const changed = new Set<CompiledView>();
+      for (const compiled of asked) {
+        const view = ingestedView(compiled);
+        if (may(compiled, view.handle.generation) && (await job.beginPrevious(view)) !== undefined)
+          changed.add(compiled);
+      }
+      await job.publish();
+      return asked.map((compiled) => ({
+        view: compiled.name,
+        generation: ingestedView(compiled).handle.generation,
+        changed: changed.has(compiled),
+      }));
     },
   };
 }

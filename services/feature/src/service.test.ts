@@ -11,10 +11,9 @@ import { MemoryOnlineStore } from "./adapters/memory-online-store.ts";
 import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
 import type { FeatureRelease } from "./domain/feature-release.ts";
 import { Ingest } from "./domain/ingest.ts";
-import { JobTurns } from "./job-turns.ts";
+import { openMaterialization } from "./materialization-fixture.ts";
 import { createMetrics } from "./metrics.ts";
-import { createOfflineHandlers } from "./offline-service.ts";
-import { beginOfflineJob, loadRelease } from "./releases.ts";
+import { loadRelease } from "./releases.ts";
 import { createOnlineHandlers } from "./service.ts";
 
 const root = mkdtempSync(join(tmpdir(), "weft-feature-"));
@@ -112,18 +111,22 @@ async function start() {
     {
       ...createOnlineHandlers({ resolve, store, ingest, metrics, nowUs: () => nowUs, limits }),
       checkParity: () => Promise.reject(new Error("not called")),
-      ...createOfflineHandlers({
-        resolve: () => ({ scenario, views: [...release.views.values()].map(({ compiled }) => compiled) }),
-        store: createDuckDbStore({
+      ...openMaterialization({
+        release: () => ({
+          id: release.id,
+          scenario,
+          views: [...release.views.values()].map(({ compiled }) => compiled),
+        }),
+        offline: createDuckDbStore({
           directory: folder,
           temporaryDirectory: join(folder, "temporary"),
           memoryBytesMax: 1 << 28,
           threads: 1,
         }),
-        begin: ({ scenario: own, views }) => beginOfflineJob(own, views, { store, ingest }),
-        directory: join(folder, "sets"),
-        turns: new JobTurns(1),
-      }),
+        store,
+        ingest,
+      }).handlers,
+      async *buildTrainingSet() {},
     },
     telemetry,
   );

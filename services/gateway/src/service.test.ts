@@ -78,6 +78,8 @@ function createPeers() {
       listEntityKeys: unused,
       getDefinitions: unused,
       materialize: async function* () {},
+      rollBackViews: unused,
+      listMaterializations: unused,
       buildTrainingSet: async function* () {},
     },
     telemetry,

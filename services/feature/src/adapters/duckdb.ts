@@ -11,6 +11,7 @@ import {
   type OfflineWorkspace,
   type PushedPart,
   type PushedRows,
+  type SourceExtent,
   type TableWriter,
 } from "../domain/offline-store.ts";
 import { sourceFields } from "../domain/view-state.ts";
@@ -27,6 +28,11 @@ export interface DuckDbOptions {
   readonly memoryBytesMax: number;
   /** Threads of one workspace, from 1. */
   readonly threads: number;
+}
+
+interface LoadedTable extends LoadedSource {
+  /** Rows that came from the file, which are the first of the table. */
+  readonly fileRows: number;
 }
 
 const vectorSize = DuckDBVector.standardSize();
@@ -71,7 +77,7 @@ async function openWorkspace(
   { directory, temporaryDirectory, pushed, arrivals, signal }: WorkspaceOptions,
 ): Promise<OfflineWorkspace> {
   const connection = await instance.connect();
-  const loaded = new Map<string, Promise<LoadedSource>>();
+  const loaded = new Map<string, Promise<LoadedTable>>();
   let tables = 0;
 
   async function execute(sql: string): Promise<void> {
@@ -131,7 +137,7 @@ async function openWorkspace(
     };
   }
 
-  async function load(source: Source): Promise<LoadedSource> {
+  async function load(source: Source): Promise<LoadedTable> {
     const path = await sourceFile(directory, source);
     const select = await sourceQuery(connection, source, path);
     const table = `source_${tables++}`;
@@ -143,9 +149,38 @@ async function openWorkspace(
         : rowFault(source, cause);
     });
     await checkTimes(source, table);
+    // Row ids of a table that is only appended to count up from 0.
+    const { count: fileRows } = await one(`SELECT COUNT(*) FROM ${table}`);
     if (pushed !== undefined) await append(source, table, pushed(source));
     const { count } = await one(`SELECT COUNT(*) FROM ${table}`);
-    return { table, rowCount: count };
+    return { table, rowCount: count, fileRows };
+  }
+
+  async function extent(source: Source, untilUs: number | undefined): Promise<SourceExtent> {
+    const { table, fileRows } = await loadOnce(source);
+    const columns = ["event_us", "created_us", ...sourceFields(source).map(({ name }) => fieldColumn(source, name))];
+    const sql =
+      `SELECT COUNT(*), MAX(created_us), CAST(SUM(hash(${columns.join(", ")})::HUGEINT) AS VARCHAR) FROM ${table} ` +
+      `WHERE rowid < ${fileRows}${untilUs === undefined ? "" : ` AND created_us <= ${untilUs}`}`;
+    const rows = await interruptible(connection, signal, () => connection.runAndReadAll(sql))
+      .then((result) => result.getRows())
+      .catch((cause: unknown) => {
+        throw statementFault(sql, cause, signal);
+      });
+    const [count = 0, newest = null, fingerprint = null] = rows[0] ?? [];
+    return {
+      rowCount: Number(count),
+      newestUs: newest === null ? undefined : Number(newest),
+      fingerprint: String(fingerprint ?? ""),
+    };
+  }
+
+  function loadOnce(source: Source): Promise<LoadedTable> {
+    const known = loaded.get(source.name);
+    if (known !== undefined) return known;
+    const loading = load(source);
+    loaded.set(source.name, loading);
+    return loading;
   }
 
   async function append(source: Source, table: string, parts: AsyncIterable<PushedPart>): Promise<void> {
@@ -194,13 +229,8 @@ async function openWorkspace(
     execute,
     query,
     createTable,
-    load(source: Source): Promise<LoadedSource> {
-      const known = loaded.get(source.name);
-      if (known !== undefined) return known;
-      const loading = load(source);
-      loaded.set(source.name, loading);
-      return loading;
-    },
+    load: loadOnce,
+    extent,
     async exportParquet(table: string, path: string): Promise<void> {
       await mkdir(dirname(path), { recursive: true });
       const partial = `${path}.partial-${process.pid}-${workspaces++}`;

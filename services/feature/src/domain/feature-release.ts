@@ -2,6 +2,7 @@ import type { Entity, FeatureReference, Scenario, Source } from "@weft/scenario"
 import { errors } from "../errors.ts";
 import type { IngestedView } from "./ingest.ts";
 import { type PlannedView, ReadPlan } from "./read-plan.ts";
+import type { CompiledView } from "./view-state.ts";
 
 /** Id of a view's states: releases that share a definition share it. */
 export function viewId(scenario: string, view: string, digest: string): string {
@@ -37,6 +38,15 @@ export class FeatureRelease {
   /** Views that take part in ingestion. */
   get ingested(): readonly IngestedView[] {
     return [...this.views.values()].map(({ compiled, handle }) => ({ scenario: this.scenario.name, compiled, handle }));
+  }
+
+  /** The release as materialization and training sets see it. */
+  get offline(): { readonly id: string; readonly scenario: Scenario; readonly views: readonly CompiledView[] } {
+    return {
+      id: this.id,
+      scenario: this.scenario,
+      views: [...this.views.values()].map(({ compiled }) => compiled),
+    };
   }
 
   /** Plans of the feature services, those of the models first, by name. */

@@ -3,6 +3,7 @@ import type { EntityKey } from "./entity-key.ts";
 import type { IngestedView } from "./ingest.ts";
 import type { PushedRows } from "./offline-store.ts";
 import { type OnlineStore, ReadBatch, type ViewHandle } from "./online-store.ts";
+import type { CompiledView, SourceRow } from "./view-state.ts";
 
 /** What a job needs of ingestion. */
 export interface IngestSteps {
@@ -15,6 +16,8 @@ export interface IngestSteps {
   takeChanged(view: ViewHandle): readonly EntityKey[];
   /** Ends what `takeChanged` began. */
   forgetChanged(view: ViewHandle): void;
+  /** The rows added to a stored state: its new bytes, or undefined where they change nothing. */
+  merge(view: CompiledView, current: Uint8Array | undefined, rows: readonly SourceRow[]): Uint8Array | undefined;
   /** The views hold all that is durable. */
   settled(views: readonly IngestedView[]): void;
 }
@@ -70,6 +73,21 @@ export class GenerationJob {
       this.#steps.forgetChanged(view.handle);
     }
     return next;
+  }
+
+  /** Adds rows of the source to a copy. */
+  async merge(
+    { compiled }: IngestedView,
+    next: ViewHandle,
+    rowsByKey: ReadonlyMap<EntityKey, readonly SourceRow[]>,
+  ): Promise<void> {
+    await this.#steps.store.write(
+      [...rowsByKey].map(([key, rows]) => ({
+        view: next,
+        key,
+        merge: (current) => this.#steps.merge(compiled, current, rows),
+      })),
+    );
   }
 
   /** Takes up the generation that readers saw before; undefined where there is none. */

@@ -142,6 +142,7 @@ export class Ingest {
       catchUp: async (view, handle) => {
         await this.#catchUp(view, handle);
       },
+      merge: (view, current, rows) => this.#merge(view, current, rows),
       takeChanged: (view) => {
         const changed = this.#changed.get(view) ?? [];
         this.#changed.set(view, new Set());

@@ -1,7 +1,8 @@
 import type { Source } from "@weft/scenario";
 import type { EntityKey } from "./entity-key.ts";
+import type { MaterializedView, MaterializeMode, ViewOutcome, Watermark } from "./materialization-catalog.ts";
 import { fieldColumn, type OfflineStore, type OfflineWorkspace, type PushedRows } from "./offline-store.ts";
-import { newestSql, orderedSql } from "./point-in-time-sql.ts";
+import { newestSql, orderedSql, type RowsQuery } from "./point-in-time-sql.ts";
 import { fieldsRead, keyFieldsOnly, RowReader } from "./source-rows.ts";
 import type { CompiledView, SourceRow, ViewState } from "./view-state.ts";
 
@@ -17,15 +18,26 @@ export interface GenerationWriter {
   write(entries: readonly StateEntry[]): Promise<void>;
 }
 
+/** A view's new generation that holds what readers see, to be added to. */
+export interface GenerationMerger {
+  /** Adds rows to the states of their keys. */
+  merge(rows: ReadonlyMap<EntityKey, readonly SourceRow[]>): Promise<void>;
+}
+
 /** Where materialized states go. */
 export interface MaterializeTarget {
+  /** What the generation that readers see holds of the source's file; undefined where that is not known. */
+  watermark(view: CompiledView): Watermark | undefined;
   /** Starts a new generation of a view; one that was left unpublished is dropped. */
   begin(view: CompiledView): Promise<GenerationWriter>;
+  /** Starts a new generation with the states that readers see. */
+  beginCopy(view: CompiledView): Promise<GenerationMerger>;
   /**
-   * Shows the generations that were begun to readers, all of them or, where it fails, those of some views. What was
-   * pushed since the pushed rows were read is in them too.
+   * Shows the generations that were begun to readers, all at once or, where it fails, none. What was pushed meanwhile is
+   * in them too. `watermarks`: what each of them holds, undefined where an increment could not build on it. Answers the
+   * generation that readers see of each view.
    */
-  publish(): Promise<void>;
+  publish(watermarks: ReadonlyMap<CompiledView, Watermark | undefined>): Promise<(view: CompiledView) => number>;
 }
 
 export interface MaterializeOptions {
@@ -35,10 +47,14 @@ export interface MaterializeOptions {
   readonly views: readonly CompiledView[];
   readonly store: OfflineStore;
   readonly target: MaterializeTarget;
+  /** Default full. */
+  readonly mode?: MaterializeMode;
   /** Load what was known up to this time in microseconds, inclusive; default everything. */
   readonly endUs?: number | undefined;
   readonly pushed?: PushedRows | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Lets other work of the process run; called every few hundred rows. */
+  readonly pause?: () => Promise<void>;
 }
 
 /** How far a materialization is. */
@@ -52,22 +68,56 @@ export interface MaterializeProgress {
   readonly entitiesWritten: number;
   /** True in the last message. */
   readonly done: boolean;
+  /** What readers see now; only in the last message. */
+  readonly views: readonly MaterializedView[];
 }
 
 const entriesMax = 1_000;
 const entriesBytesMax = 4 << 20;
+/** Rows between two pauses. */
+const rowsATurn = 256;
+
+interface Run extends MaterializeOptions {
+  readonly progress: { -readonly [K in keyof MaterializeProgress]: MaterializeProgress[K] };
+  readonly pause: () => Promise<void>;
+  readonly outcomes: Map<CompiledView, { readonly outcome: ViewOutcome; readonly rows: number }>;
+  readonly watermarks: Map<CompiledView, Watermark | undefined>;
+}
 
 /**
  * Loads views into the online store: for field views the newest row of each key, for window views the state that all
  * its events leave. Each source is read once. Rows come sorted by key, so that one state at a time is in memory, however
  * many keys there are. Readers see the new states once all of them are written. Running it again writes the same bytes.
+ *
+ * An increment adds the rows of the file that were created after the view's watermark. Where the rows up to the
+ * watermark are not those of the time it was set, or no watermark is known, the view is loaded in full instead, so that
+ * no late row is missed, whatever its created time says.
  */
 export async function* materialize(options: MaterializeOptions): AsyncGenerator<MaterializeProgress> {
-  const { views, store, target, signal } = options;
-  const workspace = await store.open({ scenario: options.scenario, pushed: options.pushed, signal });
+  const run: Run = {
+    pause: async () => undefined,
+    ...options,
+    progress: { view: "", rowsRead: 0, rowsTotal: 0, entitiesWritten: 0, done: false, views: [] },
+    outcomes: new Map(),
+    watermarks: new Map(),
+  };
+  yield { ...run.progress };
+  // Up to a time: what was pushed after it is not to be there, and is in the states that an increment builds on.
+  const isIncrement = options.mode === "incremental" && options.endUs === undefined;
+  const rest = isIncrement ? yield* loadIncrements(run) : options.views;
+  if (rest.length > 0) yield* loadInFull(run, rest);
+  const generationOf = await options.target.publish(run.watermarks);
+  const views = options.views.map((view): MaterializedView => {
+    const { outcome, rows } = run.outcomes.get(view) ?? { outcome: "unchanged", rows: 0 };
+    return { view: view.name, outcome, generation: generationOf(view), rows };
+  });
+  yield { ...run.progress, view: "", done: true, views };
+}
+
+async function* loadInFull(run: Run, views: readonly CompiledView[]): AsyncGenerator<MaterializeProgress> {
+  const { progress, target, endUs } = run;
+  const workspace = await run.store.open(run);
   try {
-    const progress = { view: "", rowsRead: 0, rowsTotal: 0, entitiesWritten: 0, done: false };
-    yield { ...progress };
     const rowCounts = new Map<Source, number>();
     for (const { view } of views) {
       const { rowCount } = await workspace.load(view.source);
@@ -79,20 +129,129 @@ export async function* materialize(options: MaterializeOptions): AsyncGenerator<
       progress.view = view.name;
       const before = progress.rowsRead;
       const generation = await target.begin(view);
-      for await (const { rows, entries } of states(workspace, view, options.endUs)) {
+      for await (const { rows, entries } of states(workspace, view, run)) {
         if (entries.length > 0) await generation.write(entries);
         progress.entitiesWritten += entries.length;
         progress.rowsRead = before + rows;
         yield { ...progress };
       }
       // Rows without a key, or known too late, are read and belong to nobody.
-      progress.rowsRead = before + (rowCounts.get(view.view.source) ?? 0);
+      const rows = rowCounts.get(view.view.source) ?? 0;
+      progress.rowsRead = before + rows;
+      run.outcomes.set(view, { outcome: "full", rows });
+      // What was pushed and not known yet is missing, and no later increment would bring it.
+      run.watermarks.set(view, endUs === undefined ? await watermarkOf(workspace, view) : undefined);
       yield { ...progress };
     }
-    await target.publish();
-    yield { ...progress, view: "", done: true };
   } finally {
     await workspace.close();
+  }
+}
+
+/** Adds what is new to the views where that is enough; answers the other views. */
+async function* loadIncrements(run: Run): AsyncGenerator<MaterializeProgress, readonly CompiledView[]> {
+  const { progress, target } = run;
+  const known = run.views.filter((view) => target.watermark(view) !== undefined);
+  const inFull = run.views.filter((view) => !known.includes(view));
+  if (known.length === 0) return inFull;
+  // What was pushed is in the states that readers see.
+  const workspace = await run.store.open({ ...run, pushed: undefined });
+  try {
+    for (const view of known) {
+      progress.view = view.name;
+      const watermark = target.watermark(view);
+      const extent = await workspace.extent(view.view.source, watermark?.createdUs);
+      if (extent.rowCount !== watermark?.rowCount || extent.fingerprint !== watermark.fingerprint) {
+        inFull.push(view);
+        continue;
+      }
+      const { rowCount } = await workspace.load(view.view.source);
+      const rows = rowCount - extent.rowCount;
+      if (rows === 0) {
+        run.outcomes.set(view, { outcome: "unchanged", rows });
+        continue;
+      }
+      progress.rowsTotal += rows;
+      yield { ...progress };
+      const before = progress.rowsRead;
+      const generation = await target.beginCopy(view);
+      for await (const part of increments(workspace, view, run, watermark.createdUs)) {
+        if (part.rows.size > 0) await generation.merge(part.rows);
+        progress.entitiesWritten += part.rows.size;
+        progress.rowsRead = before + part.read;
+        yield { ...progress };
+      }
+      progress.rowsRead = before + rows;
+      run.outcomes.set(view, { outcome: "incremental", rows });
+      run.watermarks.set(view, await watermarkOf(workspace, view));
+      yield { ...progress };
+    }
+    return inFull;
+  } finally {
+    await workspace.close();
+  }
+}
+
+async function watermarkOf(workspace: OfflineWorkspace, view: CompiledView): Promise<Watermark> {
+  const { rowCount, newestUs, fingerprint } = await workspace.extent(view.view.source);
+  return { rowCount, createdUs: newestUs ?? Number.MIN_SAFE_INTEGER, fingerprint };
+}
+
+/** A view's rows in the order of an SQL query, in parts. */
+async function* rowsOf(
+  workspace: OfflineWorkspace,
+  view: CompiledView,
+  sqlOf: (query: RowsQuery) => string,
+  range: Pick<RowsQuery, "endUs" | "afterUs">,
+): AsyncGenerator<{ readonly count: number; row(at: number): SourceRow }> {
+  const { source } = view.view;
+  const { table } = await workspace.load(source);
+  const fields = [...fieldsRead(view), ...keyFieldsOnly(view)];
+  const sql = sqlOf({
+    from: table,
+    keyColumns: view.view.entities.map(({ field }) => fieldColumn(source, field)),
+    columns: fields.map(({ name }) => fieldColumn(source, name)),
+    ...range,
+  });
+  const reader = new RowReader(view, fields);
+  const times = [
+    { name: "event_us", type: "count" },
+    { name: "created_us", type: "count" },
+  ] as const;
+  for await (const { count, columns } of workspace.query(sql, [...times, ...fields])) {
+    const [events = [], created = []] = columns;
+    yield {
+      count,
+      row: (at) => ({
+        eventTimeUs: Number(events[at]),
+        createdTimeUs: Number(created[at]),
+        values: reader.values(columns, 2, at),
+      }),
+    };
+  }
+}
+
+/** The rows of a view created after a time, by key, in parts. */
+async function* increments(
+  workspace: OfflineWorkspace,
+  view: CompiledView,
+  { pause }: Run,
+  afterUs: number,
+): AsyncGenerator<{ readonly read: number; readonly rows: ReadonlyMap<EntityKey, readonly SourceRow[]> }> {
+  let read = 0;
+  for await (const part of rowsOf(workspace, view, orderedSql, { afterUs })) {
+    const rows = new Map<EntityKey, SourceRow[]>();
+    for (let at = 0; at < part.count; at++) {
+      if (at % rowsATurn === 0) await pause();
+      const row = part.row(at);
+      const key = view.keyOf(row);
+      if (key === undefined) continue;
+      const own = rows.get(key);
+      if (own === undefined) rows.set(key, [row]);
+      else own.push(row);
+    }
+    read += part.count;
+    yield { read, rows };
   }
 }
 
@@ -100,19 +259,8 @@ export async function* materialize(options: MaterializeOptions): AsyncGenerator<
 async function* states(
   workspace: OfflineWorkspace,
   view: CompiledView,
-  endUs: number | undefined,
+  { endUs, pause }: Run,
 ): AsyncGenerator<{ rows: number; entries: StateEntry[] }> {
-  const { source } = view.view;
-  const { table } = await workspace.load(source);
-  const fields = [...fieldsRead(view), ...keyFieldsOnly(view)];
-  const query = {
-    from: table,
-    keyColumns: view.view.entities.map(({ field }) => fieldColumn(source, field)),
-    columns: fields.map(({ name }) => fieldColumn(source, name)),
-    endUs,
-  };
-  const sql = view.kind === "fields" ? newestSql(query) : orderedSql(query);
-  const reader = new RowReader(view, fields);
   let key: EntityKey | undefined;
   let state: ViewState | undefined;
   let entries: StateEntry[] = [];
@@ -124,19 +272,10 @@ async function* states(
     entries.push({ key, state: packed });
     bytes += packed.length;
   };
-  const batches = workspace.query(sql, [
-    { name: "event_us", type: "count" },
-    { name: "created_us", type: "count" },
-    ...fields,
-  ]);
-  for await (const { count, columns } of batches) {
-    const [events = [], created = []] = columns;
-    for (let at = 0; at < count; at++) {
-      const row: SourceRow = {
-        eventTimeUs: events[at] as number,
-        createdTimeUs: created[at] as number,
-        values: reader.values(columns, 2, at),
-      };
+  for await (const part of rowsOf(workspace, view, view.kind === "fields" ? newestSql : orderedSql, { endUs })) {
+    for (let at = 0; at < part.count; at++) {
+      if (at % rowsATurn === 0) await pause();
+      const row = part.row(at);
       const owner = view.keyOf(row);
       if (owner === undefined) continue;
       if (owner !== key) {
@@ -151,7 +290,7 @@ async function* states(
       }
       state?.apply(row);
     }
-    rows += count;
+    rows += part.count;
     yield { rows, entries: [] };
   }
   finish();

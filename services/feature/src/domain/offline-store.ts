@@ -39,6 +39,15 @@ export interface LoadedSource {
   readonly rowCount: number;
 }
 
+/** The rows of a source's file that were created by a time. */
+export interface SourceExtent {
+  readonly rowCount: number;
+  /** The latest created time in microseconds; undefined where there is no row. */
+  readonly newestUs: number | undefined;
+  /** Changes when a row is added, removed or changed, and not with the order of the rows. */
+  readonly fingerprint: string;
+}
+
 /** Appends rows to a table. */
 export interface TableWriter {
   /** Appends `count` rows, one list of values a column. */
@@ -57,6 +66,8 @@ export interface OfflineWorkspace {
    * Throws SOURCE_FILE_MISSING, SOURCE_COLUMN_MISSING, SOURCE_COLUMN_TYPE, SOURCE_ROW_INVALID.
    */
   load(source: Source): Promise<LoadedSource>;
+  /** What the source's file holds of rows created by a time, inclusive, or of all; without what was pushed. */
+  extent(source: Source, untilUs?: number): Promise<SourceExtent>;
   /** Runs one statement. */
   execute(sql: string): Promise<void>;
   /** Runs a query and hands its result over in parts; the columns are named and typed by the caller. */

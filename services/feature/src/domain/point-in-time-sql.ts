@@ -151,11 +151,14 @@ export interface RowsQuery {
   readonly columns: readonly string[];
   /** Only rows known by this time, inclusive. */
   readonly endUs?: number | undefined;
+  /** Only rows that became known after this time. */
+  readonly afterUs?: number | undefined;
 }
 
-function known({ keyColumns, endUs }: RowsQuery): string {
+function known({ keyColumns, endUs, afterUs }: RowsQuery): string {
   const conditions = keyColumns.map((column) => `${column} IS NOT NULL`);
   if (endUs !== undefined) conditions.push(`created_us <= ${endUs}`);
+  if (afterUs !== undefined) conditions.push(`created_us > ${afterUs}`);
   return conditions.length === 0 ? "" : `\nWHERE ${conditions.join(" AND ")}`;
 }
 

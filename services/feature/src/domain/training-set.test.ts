@@ -278,7 +278,7 @@ describe("materialization", () => {
     const owners = new Set(history.purchases.map(({ card }) => card)).size;
     const pairs = new Set(history.purchases.map(({ card, shop }) => `${card}/${shop}`)).size;
     const last = messages.at(-1);
-    expect(last).toEqual({
+    expect(last).toMatchObject({
       view: "",
       rowsRead: history.purchases.length * views.length,
       rowsTotal: history.purchases.length * views.length,
@@ -317,6 +317,8 @@ async function materialized(
   const states = new Map<string, Uint8Array>();
   let published = false;
   const target: MaterializeTarget = {
+    watermark: () => undefined,
+    beginCopy: () => Promise.reject(new Error("nothing is there to copy")),
     begin: async (view) => ({
       async write(entries) {
         for (const { key, state } of entries) states.set(`${view.name}/${key}`, state);
@@ -324,6 +326,7 @@ async function materialized(
     }),
     async publish() {
       published = true;
+      return () => 2;
     },
   };
   for await (const message of materialize({ scenario: scenario.name, views, store: fixture.store, target, endUs })) {

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/feature/v1/feature.proto.
  */
 export const file_weft_feature_v1_feature: GenFile = /*@__PURE__*/
-  fileDesc("Ch13ZWZ0L2ZlYXR1cmUvdjEvZmVhdHVyZS5wcm90bxIPd2VmdC5mZWF0dXJlLnYxIh8KDUZsb2F0MzJWYWx1ZXMSDgoGdmFsdWVzGAEgAygCIh8KDUZsb2F0NjRWYWx1ZXMSDgoGdmFsdWVzGAEgAygBIh0KC0ludDY0VmFsdWVzEg4KBnZhbHVlcxgBIAMoAyIcCgpCb29sVmFsdWVzEg4KBnZhbHVlcxgBIAMoCCIeCgxTdHJpbmdWYWx1ZXMSDgoGdmFsdWVzGAEgAygJIh0KC0J5dGVzVmFsdWVzEg4KBnZhbHVlcxgBIAMoDCIxCgxWZWN0b3JWYWx1ZXMSEQoJZGltZW5zaW9uGAEgASgFEg4KBnZhbHVlcxgCIAEoDCIqCgdLZXlMaXN0Eg0KBXRleHRzGAEgAygJEhAKCGludGVnZXJzGAIgAygDIjkKDUtleUxpc3RWYWx1ZXMSKAoGdmFsdWVzGAEgAygLMhgud2VmdC5mZWF0dXJlLnYxLktleUxpc3Qi+AMKBkNvbHVtbhIMCgRuYW1lGAEgASgJEjIKCGZsb2F0MzJzGAIgASgLMh4ud2VmdC5mZWF0dXJlLnYxLkZsb2F0MzJWYWx1ZXNIABIyCghmbG9hdDY0cxgDIAEoCzIeLndlZnQuZmVhdHVyZS52MS5GbG9hdDY0VmFsdWVzSAASLgoGaW50NjRzGAQgASgLMhwud2VmdC5mZWF0dXJlLnYxLkludDY0VmFsdWVzSAASLAoFYm9vbHMYBSABKAsyGy53ZWZ0LmZlYXR1cmUudjEuQm9vbFZhbHVlc0gAEjAKB3N0cmluZ3MYBiABKAsyHS53ZWZ0LmZlYXR1cmUudjEuU3RyaW5nVmFsdWVzSAASLQoFYnl0ZXMYByABKAsyHC53ZWZ0LmZlYXR1cmUudjEuQnl0ZXNWYWx1ZXNIABIwCgd2ZWN0b3JzGAggASgLMh0ud2VmdC5mZWF0dXJlLnYxLlZlY3RvclZhbHVlc0gAEjMKCWtleV9saXN0cxgLIAEoCzIeLndlZnQuZmVhdHVyZS52MS5LZXlMaXN0VmFsdWVzSAASMAoIc3RhdHVzZXMYCSADKA4yHi53ZWZ0LmZlYXR1cmUudjEuRmVhdHVyZVN0YXR1cxIWCg5ldmVudF90aW1lc191cxgKIAMoA0IICgZ2YWx1ZXMiPQoKRW50aXR5S2V5cxIOCgZlbnRpdHkYASABKAkSDQoFdGV4dHMYAiADKAkSEAoIaW50ZWdlcnMYAyADKAMiTgoNRmVhdHVyZU1hdHJpeBINCgVuYW1lcxgBIAMoCRIMCgRyb3dzGAIgASgFEg4KBnZhbHVlcxgDIAEoDBIQCghzdGF0dXNlcxgEIAEoDCKMAQoIVmlld1JlYWQSDAoEdmlldxgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhUKDW1pc3NpbmdfY291bnQYAyABKAUSEgoKbWF4X2FnZV9tcxgEIAEoAxIXCg9kZWZhdWx0ZWRfY291bnQYBSABKAUSHQoVb3V0c2lkZV9tYXhfYWdlX2NvdW50GAYgASgFIkYKClZpZXdNYXhBZ2USDAoEdmlldxgBIAEoCRIqCgdtYXhfYWdlGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIuwDChhHZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSFwoPZmVhdHVyZV9zZXJ2aWNlGAIgASgJEhAKCGZlYXR1cmVzGAMgAygJEi0KCGVudGl0aWVzGAQgAygLMhsud2VmdC5mZWF0dXJlLnYxLkVudGl0eUtleXMSMQoQcmVxdWVzdF9mZWF0dXJlcxgFIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4SKQoFYXNfb2YYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEkAKBmxheW91dBgHIAEoDjIwLndlZnQuZmVhdHVyZS52MS5HZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QuTGF5b3V0EhsKE2luY2x1ZGVfZXZlbnRfdGltZXMYCCABKAgSKgoHbWF4X2FnZRgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIyCg12aWV3X21heF9hZ2VzGAogAygLMhsud2VmdC5mZWF0dXJlLnYxLlZpZXdNYXhBZ2UiRwoGTGF5b3V0EhYKEkxBWU9VVF9VTlNQRUNJRklFRBAAEhIKDkxBWU9VVF9DT0xVTU5TEAESEQoNTEFZT1VUX01BVFJJWBACIrMBChlHZXRPbmxpbmVGZWF0dXJlc1Jlc3BvbnNlEhIKCnJlbGVhc2VfaWQYASABKAkSKAoHY29sdW1ucxgCIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4SLgoGbWF0cml4GAMgASgLMh4ud2VmdC5mZWF0dXJlLnYxLkZlYXR1cmVNYXRyaXgSKAoFdmlld3MYBCADKAsyGS53ZWZ0LmZlYXR1cmUudjEuVmlld1JlYWQiKQoVR2V0RGVmaW5pdGlvbnNSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJIicKCVR5cGVkTmFtZRIMCgRuYW1lGAEgASgJEgwKBHR5cGUYAiABKAki3QIKDlZpZXdEZWZpbml0aW9uEgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIsCghlbnRpdGllcxgDIAMoCzIaLndlZnQuZmVhdHVyZS52MS5UeXBlZE5hbWUSDgoGc291cmNlGAQgASgJEiwKCGZlYXR1cmVzGAUgAygLMhoud2VmdC5mZWF0dXJlLnYxLlR5cGVkTmFtZRImCgN0dGwYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGbGFkZGVyGAcgAygJEg0KBW93bmVyGAggASgJEhMKC2Rlc2NyaXB0aW9uGAkgASgJEjcKBHRhZ3MYCiADKAsyKS53ZWZ0LmZlYXR1cmUudjEuVmlld0RlZmluaXRpb24uVGFnc0VudHJ5GisKCVRhZ3NFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIs4CChhGZWF0dXJlU2VydmljZURlZmluaXRpb24SDAoEbmFtZRgBIAEoCRIsCghmZWF0dXJlcxgCIAMoCzIaLndlZnQuZmVhdHVyZS52MS5UeXBlZE5hbWUSLAoIZW50aXRpZXMYAyADKAsyGi53ZWZ0LmZlYXR1cmUudjEuVHlwZWROYW1lEjQKEHJlcXVlc3RfZmVhdHVyZXMYBCADKAsyGi53ZWZ0LmZlYXR1cmUudjEuVHlwZWROYW1lEg0KBW93bmVyGAUgASgJEhMKC2Rlc2NyaXB0aW9uGAYgASgJEkEKBHRhZ3MYByADKAsyMy53ZWZ0LmZlYXR1cmUudjEuRmVhdHVyZVNlcnZpY2VEZWZpbml0aW9uLlRhZ3NFbnRyeRorCglUYWdzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKpAQoWR2V0RGVmaW5pdGlvbnNSZXNwb25zZRISCgpyZWxlYXNlX2lkGAEgASgJEjYKDWZlYXR1cmVfdmlld3MYAiADKAsyHy53ZWZ0LmZlYXR1cmUudjEuVmlld0RlZmluaXRpb24SQwoQZmVhdHVyZV9zZXJ2aWNlcxgDIAMoCzIpLndlZnQuZmVhdHVyZS52MS5GZWF0dXJlU2VydmljZURlZmluaXRpb24ibQoLUHVzaFJlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSDgoGc291cmNlGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkSKAoHY29sdW1ucxgEIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4iOQoMUHVzaFJlc3BvbnNlEhYKDmFjY2VwdGVkX2NvdW50GAEgASgFEhEKCWR1cGxpY2F0ZRgCIAEoCCJeChVMaXN0RW50aXR5S2V5c1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSDAoEdmlldxgCIAEoCRIRCglwYWdlX3NpemUYAyABKAUSEgoKcGFnZV90b2tlbhgEIAEoCSJZChZMaXN0RW50aXR5S2V5c1Jlc3BvbnNlEiYKBGtleXMYASABKAsyGC53ZWZ0LmZlYXR1cmUudjEuS2V5TGlzdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiYwoSTWF0ZXJpYWxpemVSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEg0KBXZpZXdzGAIgAygJEiwKCGVuZF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJyChNNYXRlcmlhbGl6ZVJlc3BvbnNlEgwKBHZpZXcYASABKAkSEQoJcm93c19yZWFkGAIgASgDEhIKCnJvd3NfdG90YWwYAyABKAMSGAoQZW50aXRpZXNfd3JpdHRlbhgEIAEoAxIMCgRkb25lGAUgASgIIp8BChdCdWlsZFRyYWluaW5nU2V0UmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIUCgx0cmFpbmluZ19zZXQYAiABKAkSLgoKc3RhcnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIq0BChhCdWlsZFRyYWluaW5nU2V0UmVzcG9uc2USDAoEcm93cxgBIAEoAxISCgpyb3dzX3RvdGFsGAIgASgDEgwKBGRvbmUYAyABKAgSCwoDdXJpGAQgASgJEhQKDGNvbnRlbnRfaGFzaBgFIAEoCRIPCgdjb2x1bW5zGAYgAygJEi0KCXRlc3RfZnJvbRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiWgoLU2VydmVkVmFsdWUSEAoGbnVtYmVyGAEgASgBSAASEQoHaW50ZWdlchgCIAEoA0gAEg4KBGZsYWcYAyABKAhIABIOCgR0ZXh0GAQgASgJSABCBgoEa2luZCLkAgoMU2VydmVkVmVjdG9yEgoKAmlkGAEgASgJEj0KCGVudGl0aWVzGAIgAygLMisud2VmdC5mZWF0dXJlLnYxLlNlcnZlZFZlY3Rvci5FbnRpdGllc0VudHJ5EjsKB3JlcXVlc3QYAyADKAsyKi53ZWZ0LmZlYXR1cmUudjEuU2VydmVkVmVjdG9yLlJlcXVlc3RFbnRyeRIVCg1ldmVudF90aW1lX3VzGAQgASgDEhQKDHJlYWRfdGltZV91cxgFIAEoAxIOCgZ2YWx1ZXMYBiABKAwSEAoIc3RhdHVzZXMYByABKAwaLwoNRW50aXRpZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGkwKDFJlcXVlc3RFbnRyeRILCgNrZXkYASABKAkSKwoFdmFsdWUYAiABKAsyHC53ZWZ0LmZlYXR1cmUudjEuU2VydmVkVmFsdWU6AjgBIjIKD1Bhcml0eVRvbGVyYW5jZRIMCgR0eXBlGAEgASgJEhEKCXRvbGVyYW5jZRgCIAEoASLQAQoSQ2hlY2tQYXJpdHlSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEhcKD2ZlYXR1cmVfc2VydmljZRgCIAEoCRI0Cgp0b2xlcmFuY2VzGAMgAygLMiAud2VmdC5mZWF0dXJlLnYxLlBhcml0eVRvbGVyYW5jZRIpCgZzZXR0bGUYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLgoHdmVjdG9ycxgFIAMoCzIdLndlZnQuZmVhdHVyZS52MS5TZXJ2ZWRWZWN0b3Ii0wEKDUZlYXR1cmVQYXJpdHkSEQoJcmVmZXJlbmNlGAEgASgJEgwKBHR5cGUYAiABKAkSEAoIbWF0Y2hpbmcYAyABKAMSDwoHbWlzc2luZxgEIAEoAxINCgVleHRyYRgFIAEoAxIRCglkaWZmZXJlbnQYBiABKAMSEQoJaW5fZmxpZ2h0GAcgASgDEhoKEmFic29sdXRlX2Vycm9yX21heBgIIAEoARIaChJyZWxhdGl2ZV9lcnJvcl9tYXgYCSABKAESEQoJaGluZHNpZ2h0GAogASgDIs8BChBQYXJpdHlEaWZmZXJlbmNlEgoKAmlkGAEgASgJEhEKCXJlZmVyZW5jZRgCIAEoCRITCgZzZXJ2ZWQYAyABKAJIAIgBARIXCgpyZWNvbXB1dGVkGAQgASgCSAGIAQESLgoGc3RhdHVzGAUgASgOMh4ud2VmdC5mZWF0dXJlLnYxLkZlYXR1cmVTdGF0dXMSEQoJaW5fZmxpZ2h0GAYgASgIEhEKCWhpbmRzaWdodBgHIAEoCEIJCgdfc2VydmVkQg0KC19yZWNvbXB1dGVkIsUBChNDaGVja1Bhcml0eVJlc3BvbnNlEhIKCnJlbGVhc2VfaWQYASABKAkSFgoOY29tcGFyZWRfY291bnQYAiABKAMSGAoQaW5jb21wbGV0ZV9jb3VudBgDIAEoAxIwCghmZWF0dXJlcxgEIAMoCzIeLndlZnQuZmVhdHVyZS52MS5GZWF0dXJlUGFyaXR5EjYKC2RpZmZlcmVuY2VzGAUgAygLMiEud2VmdC5mZWF0dXJlLnYxLlBhcml0eURpZmZlcmVuY2Uq5AEKDUZlYXR1cmVTdGF0dXMSHgoaRkVBVFVSRV9TVEFUVVNfVU5TUEVDSUZJRUQQABIaChZGRUFUVVJFX1NUQVRVU19QUkVTRU5UEAESFwoTRkVBVFVSRV9TVEFUVVNfTlVMTBACEhwKGEZFQVRVUkVfU1RBVFVTX05PVF9GT1VORBADEiIKHkZFQVRVUkVfU1RBVFVTX09VVFNJREVfTUFYX0FHRRAEEhwKGEZFQVRVUkVfU1RBVFVTX0RFRkFVTFRFRBAFEh4KGkZFQVRVUkVfU1RBVFVTX1VOQVZBSUxBQkxFEAYyzQUKDkZlYXR1cmVTZXJ2aWNlEm8KEUdldE9ubGluZUZlYXR1cmVzEikud2VmdC5mZWF0dXJlLnYxLkdldE9ubGluZUZlYXR1cmVzUmVxdWVzdBoqLndlZnQuZmVhdHVyZS52MS5HZXRPbmxpbmVGZWF0dXJlc1Jlc3BvbnNlIgOQAgESZgoOR2V0RGVmaW5pdGlvbnMSJi53ZWZ0LmZlYXR1cmUudjEuR2V0RGVmaW5pdGlvbnNSZXF1ZXN0Gicud2VmdC5mZWF0dXJlLnYxLkdldERlZmluaXRpb25zUmVzcG9uc2UiA5ACARJICgRQdXNoEhwud2VmdC5mZWF0dXJlLnYxLlB1c2hSZXF1ZXN0Gh0ud2VmdC5mZWF0dXJlLnYxLlB1c2hSZXNwb25zZSIDkAICEmYKDkxpc3RFbnRpdHlLZXlzEiYud2VmdC5mZWF0dXJlLnYxLkxpc3RFbnRpdHlLZXlzUmVxdWVzdBonLndlZnQuZmVhdHVyZS52MS5MaXN0RW50aXR5S2V5c1Jlc3BvbnNlIgOQAgESXwoLTWF0ZXJpYWxpemUSIy53ZWZ0LmZlYXR1cmUudjEuTWF0ZXJpYWxpemVSZXF1ZXN0GiQud2VmdC5mZWF0dXJlLnYxLk1hdGVyaWFsaXplUmVzcG9uc2UiA5ACAjABEm4KEEJ1aWxkVHJhaW5pbmdTZXQSKC53ZWZ0LmZlYXR1cmUudjEuQnVpbGRUcmFpbmluZ1NldFJlcXVlc3QaKS53ZWZ0LmZlYXR1cmUudjEuQnVpbGRUcmFpbmluZ1NldFJlc3BvbnNlIgOQAgIwARJfCgtDaGVja1Bhcml0eRIjLndlZnQuZmVhdHVyZS52MS5DaGVja1Bhcml0eVJlcXVlc3QaJC53ZWZ0LmZlYXR1cmUudjEuQ2hlY2tQYXJpdHlSZXNwb25zZSIDkAIBKAFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Ch13ZWZ0L2ZlYXR1cmUvdjEvZmVhdHVyZS5wcm90bxIPd2VmdC5mZWF0dXJlLnYxIh8KDUZsb2F0MzJWYWx1ZXMSDgoGdmFsdWVzGAEgAygCIh8KDUZsb2F0NjRWYWx1ZXMSDgoGdmFsdWVzGAEgAygBIh0KC0ludDY0VmFsdWVzEg4KBnZhbHVlcxgBIAMoAyIcCgpCb29sVmFsdWVzEg4KBnZhbHVlcxgBIAMoCCIeCgxTdHJpbmdWYWx1ZXMSDgoGdmFsdWVzGAEgAygJIh0KC0J5dGVzVmFsdWVzEg4KBnZhbHVlcxgBIAMoDCIxCgxWZWN0b3JWYWx1ZXMSEQoJZGltZW5zaW9uGAEgASgFEg4KBnZhbHVlcxgCIAEoDCIqCgdLZXlMaXN0Eg0KBXRleHRzGAEgAygJEhAKCGludGVnZXJzGAIgAygDIjkKDUtleUxpc3RWYWx1ZXMSKAoGdmFsdWVzGAEgAygLMhgud2VmdC5mZWF0dXJlLnYxLktleUxpc3Qi+AMKBkNvbHVtbhIMCgRuYW1lGAEgASgJEjIKCGZsb2F0MzJzGAIgASgLMh4ud2VmdC5mZWF0dXJlLnYxLkZsb2F0MzJWYWx1ZXNIABIyCghmbG9hdDY0cxgDIAEoCzIeLndlZnQuZmVhdHVyZS52MS5GbG9hdDY0VmFsdWVzSAASLgoGaW50NjRzGAQgASgLMhwud2VmdC5mZWF0dXJlLnYxLkludDY0VmFsdWVzSAASLAoFYm9vbHMYBSABKAsyGy53ZWZ0LmZlYXR1cmUudjEuQm9vbFZhbHVlc0gAEjAKB3N0cmluZ3MYBiABKAsyHS53ZWZ0LmZlYXR1cmUudjEuU3RyaW5nVmFsdWVzSAASLQoFYnl0ZXMYByABKAsyHC53ZWZ0LmZlYXR1cmUudjEuQnl0ZXNWYWx1ZXNIABIwCgd2ZWN0b3JzGAggASgLMh0ud2VmdC5mZWF0dXJlLnYxLlZlY3RvclZhbHVlc0gAEjMKCWtleV9saXN0cxgLIAEoCzIeLndlZnQuZmVhdHVyZS52MS5LZXlMaXN0VmFsdWVzSAASMAoIc3RhdHVzZXMYCSADKA4yHi53ZWZ0LmZlYXR1cmUudjEuRmVhdHVyZVN0YXR1cxIWCg5ldmVudF90aW1lc191cxgKIAMoA0IICgZ2YWx1ZXMiPQoKRW50aXR5S2V5cxIOCgZlbnRpdHkYASABKAkSDQoFdGV4dHMYAiADKAkSEAoIaW50ZWdlcnMYAyADKAMiTgoNRmVhdHVyZU1hdHJpeBINCgVuYW1lcxgBIAMoCRIMCgRyb3dzGAIgASgFEg4KBnZhbHVlcxgDIAEoDBIQCghzdGF0dXNlcxgEIAEoDCKMAQoIVmlld1JlYWQSDAoEdmlldxgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhUKDW1pc3NpbmdfY291bnQYAyABKAUSEgoKbWF4X2FnZV9tcxgEIAEoAxIXCg9kZWZhdWx0ZWRfY291bnQYBSABKAUSHQoVb3V0c2lkZV9tYXhfYWdlX2NvdW50GAYgASgFIkYKClZpZXdNYXhBZ2USDAoEdmlldxgBIAEoCRIqCgdtYXhfYWdlGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIuwDChhHZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSFwoPZmVhdHVyZV9zZXJ2aWNlGAIgASgJEhAKCGZlYXR1cmVzGAMgAygJEi0KCGVudGl0aWVzGAQgAygLMhsud2VmdC5mZWF0dXJlLnYxLkVudGl0eUtleXMSMQoQcmVxdWVzdF9mZWF0dXJlcxgFIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4SKQoFYXNfb2YYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEkAKBmxheW91dBgHIAEoDjIwLndlZnQuZmVhdHVyZS52MS5HZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QuTGF5b3V0EhsKE2luY2x1ZGVfZXZlbnRfdGltZXMYCCABKAgSKgoHbWF4X2FnZRgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIyCg12aWV3X21heF9hZ2VzGAogAygLMhsud2VmdC5mZWF0dXJlLnYxLlZpZXdNYXhBZ2UiRwoGTGF5b3V0EhYKEkxBWU9VVF9VTlNQRUNJRklFRBAAEhIKDkxBWU9VVF9DT0xVTU5TEAESEQoNTEFZT1VUX01BVFJJWBACIrMBChlHZXRPbmxpbmVGZWF0dXJlc1Jlc3BvbnNlEhIKCnJlbGVhc2VfaWQYASABKAkSKAoHY29sdW1ucxgCIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4SLgoGbWF0cml4GAMgASgLMh4ud2VmdC5mZWF0dXJlLnYxLkZlYXR1cmVNYXRyaXgSKAoFdmlld3MYBCADKAsyGS53ZWZ0LmZlYXR1cmUudjEuVmlld1JlYWQiKQoVR2V0RGVmaW5pdGlvbnNSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJIicKCVR5cGVkTmFtZRIMCgRuYW1lGAEgASgJEgwKBHR5cGUYAiABKAki3QIKDlZpZXdEZWZpbml0aW9uEgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIsCghlbnRpdGllcxgDIAMoCzIaLndlZnQuZmVhdHVyZS52MS5UeXBlZE5hbWUSDgoGc291cmNlGAQgASgJEiwKCGZlYXR1cmVzGAUgAygLMhoud2VmdC5mZWF0dXJlLnYxLlR5cGVkTmFtZRImCgN0dGwYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGbGFkZGVyGAcgAygJEg0KBW93bmVyGAggASgJEhMKC2Rlc2NyaXB0aW9uGAkgASgJEjcKBHRhZ3MYCiADKAsyKS53ZWZ0LmZlYXR1cmUudjEuVmlld0RlZmluaXRpb24uVGFnc0VudHJ5GisKCVRhZ3NFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIs4CChhGZWF0dXJlU2VydmljZURlZmluaXRpb24SDAoEbmFtZRgBIAEoCRIsCghmZWF0dXJlcxgCIAMoCzIaLndlZnQuZmVhdHVyZS52MS5UeXBlZE5hbWUSLAoIZW50aXRpZXMYAyADKAsyGi53ZWZ0LmZlYXR1cmUudjEuVHlwZWROYW1lEjQKEHJlcXVlc3RfZmVhdHVyZXMYBCADKAsyGi53ZWZ0LmZlYXR1cmUudjEuVHlwZWROYW1lEg0KBW93bmVyGAUgASgJEhMKC2Rlc2NyaXB0aW9uGAYgASgJEkEKBHRhZ3MYByADKAsyMy53ZWZ0LmZlYXR1cmUudjEuRmVhdHVyZVNlcnZpY2VEZWZpbml0aW9uLlRhZ3NFbnRyeRorCglUYWdzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKpAQoWR2V0RGVmaW5pdGlvbnNSZXNwb25zZRISCgpyZWxlYXNlX2lkGAEgASgJEjYKDWZlYXR1cmVfdmlld3MYAiADKAsyHy53ZWZ0LmZlYXR1cmUudjEuVmlld0RlZmluaXRpb24SQwoQZmVhdHVyZV9zZXJ2aWNlcxgDIAMoCzIpLndlZnQuZmVhdHVyZS52MS5GZWF0dXJlU2VydmljZURlZmluaXRpb24ibQoLUHVzaFJlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSDgoGc291cmNlGAIgASgJEhIKCnJlcXVlc3RfaWQYAyABKAkSKAoHY29sdW1ucxgEIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4iOQoMUHVzaFJlc3BvbnNlEhYKDmFjY2VwdGVkX2NvdW50GAEgASgFEhEKCWR1cGxpY2F0ZRgCIAEoCCJeChVMaXN0RW50aXR5S2V5c1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSDAoEdmlldxgCIAEoCRIRCglwYWdlX3NpemUYAyABKAUSEgoKcGFnZV90b2tlbhgEIAEoCSJZChZMaXN0RW50aXR5S2V5c1Jlc3BvbnNlEiYKBGtleXMYASABKAsyGC53ZWZ0LmZlYXR1cmUudjEuS2V5TGlzdBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkikwEKEk1hdGVyaWFsaXplUmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRINCgV2aWV3cxgCIAMoCRIsCghlbmRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoEbW9kZRgEIAEoDjIgLndlZnQuZmVhdHVyZS52MS5NYXRlcmlhbGl6ZU1vZGUi5AEKEE1hdGVyaWFsaXplZFZpZXcSDAoEdmlldxgBIAEoCRI6CgdvdXRjb21lGAIgASgOMikud2VmdC5mZWF0dXJlLnYxLk1hdGVyaWFsaXplZFZpZXcuT3V0Y29tZRISCgpnZW5lcmF0aW9uGAMgASgDEgwKBHJvd3MYBCABKAMiZAoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEAoMT1VUQ09NRV9GVUxMEAESFwoTT1VUQ09NRV9JTkNSRU1FTlRBTBACEhUKEU9VVENPTUVfVU5DSEFOR0VEEAMisAEKE01hdGVyaWFsaXplUmVzcG9uc2USDAoEdmlldxgBIAEoCRIRCglyb3dzX3JlYWQYAiABKAMSEgoKcm93c190b3RhbBgDIAEoAxIYChBlbnRpdGllc193cml0dGVuGAQgASgDEgwKBGRvbmUYBSABKAgSCgoCaWQYBiABKAMSMAoFdmlld3MYByADKAsyIS53ZWZ0LmZlYXR1cmUudjEuTWF0ZXJpYWxpemVkVmlldyK4AQoUUm9sbEJhY2tWaWV3c1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSDQoFdmlld3MYAiADKAkSSwoLZ2VuZXJhdGlvbnMYAyADKAsyNi53ZWZ0LmZlYXR1cmUudjEuUm9sbEJhY2tWaWV3c1JlcXVlc3QuR2VuZXJhdGlvbnNFbnRyeRoyChBHZW5lcmF0aW9uc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoAzoCOAEiRwoVUm9sbEJhY2tWaWV3c1Jlc3BvbnNlEi4KBXZpZXdzGAEgAygLMh8ud2VmdC5mZWF0dXJlLnYxLlJvbGxlZEJhY2tWaWV3IkMKDlJvbGxlZEJhY2tWaWV3EgwKBHZpZXcYASABKAkSEgoKZ2VuZXJhdGlvbhgCIAEoAxIPCgdjaGFuZ2VkGAMgASgIIj4KG0xpc3RNYXRlcmlhbGl6YXRpb25zUmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRINCgVsaW1pdBgCIAEoBSJaChxMaXN0TWF0ZXJpYWxpemF0aW9uc1Jlc3BvbnNlEjoKEG1hdGVyaWFsaXphdGlvbnMYASADKAsyIC53ZWZ0LmZlYXR1cmUudjEuTWF0ZXJpYWxpemF0aW9uIp4ECg9NYXRlcmlhbGl6YXRpb24SCgoCaWQYASABKAMSEgoKcmVsZWFzZV9pZBgCIAEoCRINCgV2aWV3cxgDIAMoCRIuCgRtb2RlGAQgASgOMiAud2VmdC5mZWF0dXJlLnYxLk1hdGVyaWFsaXplTW9kZRI1CgVzdGF0ZRgFIAEoDjImLndlZnQuZmVhdHVyZS52MS5NYXRlcmlhbGl6YXRpb24uU3RhdGUSDwoHYXR0ZW1wdBgGIAEoBRIuCgpzdGFydF90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEQoJcm93c19yZWFkGAkgASgDEhIKCnJvd3NfdG90YWwYCiABKAMSGAoQZW50aXRpZXNfd3JpdHRlbhgLIAEoAxIvCgRkb25lGAwgAygLMiEud2VmdC5mZWF0dXJlLnYxLk1hdGVyaWFsaXplZFZpZXcSDQoFZmF1bHQYDSABKAkihAEKBVN0YXRlEhUKEVNUQVRFX1VOU1BFQ0lGSUVEEAASEQoNU1RBVEVfUlVOTklORxABEhMKD1NUQVRFX1NVQ0NFRURFRBACEhAKDFNUQVRFX0ZBSUxFRBADEhMKD1NUQVRFX0NBTkNFTExFRBAEEhUKEVNUQVRFX0lOVEVSUlVQVEVEEAUinwEKF0J1aWxkVHJhaW5pbmdTZXRSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEhQKDHRyYWluaW5nX3NldBgCIAEoCRIuCgpzdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAirQEKGEJ1aWxkVHJhaW5pbmdTZXRSZXNwb25zZRIMCgRyb3dzGAEgASgDEhIKCnJvd3NfdG90YWwYAiABKAMSDAoEZG9uZRgDIAEoCBILCgN1cmkYBCABKAkSFAoMY29udGVudF9oYXNoGAUgASgJEg8KB2NvbHVtbnMYBiADKAkSLQoJdGVzdF9mcm9tGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJaCgtTZXJ2ZWRWYWx1ZRIQCgZudW1iZXIYASABKAFIABIRCgdpbnRlZ2VyGAIgASgDSAASDgoEZmxhZxgDIAEoCEgAEg4KBHRleHQYBCABKAlIAEIGCgRraW5kIuQCCgxTZXJ2ZWRWZWN0b3ISCgoCaWQYASABKAkSPQoIZW50aXRpZXMYAiADKAsyKy53ZWZ0LmZlYXR1cmUudjEuU2VydmVkVmVjdG9yLkVudGl0aWVzRW50cnkSOwoHcmVxdWVzdBgDIAMoCzIqLndlZnQuZmVhdHVyZS52MS5TZXJ2ZWRWZWN0b3IuUmVxdWVzdEVudHJ5EhUKDWV2ZW50X3RpbWVfdXMYBCABKAMSFAoMcmVhZF90aW1lX3VzGAUgASgDEg4KBnZhbHVlcxgGIAEoDBIQCghzdGF0dXNlcxgHIAEoDBovCg1FbnRpdGllc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEaTAoMUmVxdWVzdEVudHJ5EgsKA2tleRgBIAEoCRIrCgV2YWx1ZRgCIAEoCzIcLndlZnQuZmVhdHVyZS52MS5TZXJ2ZWRWYWx1ZToCOAEiMgoPUGFyaXR5VG9sZXJhbmNlEgwKBHR5cGUYASABKAkSEQoJdG9sZXJhbmNlGAIgASgBItABChJDaGVja1Bhcml0eVJlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSFwoPZmVhdHVyZV9zZXJ2aWNlGAIgASgJEjQKCnRvbGVyYW5jZXMYAyADKAsyIC53ZWZ0LmZlYXR1cmUudjEuUGFyaXR5VG9sZXJhbmNlEikKBnNldHRsZRgEIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIuCgd2ZWN0b3JzGAUgAygLMh0ud2VmdC5mZWF0dXJlLnYxLlNlcnZlZFZlY3RvciLTAQoNRmVhdHVyZVBhcml0eRIRCglyZWZlcmVuY2UYASABKAkSDAoEdHlwZRgCIAEoCRIQCghtYXRjaGluZxgDIAEoAxIPCgdtaXNzaW5nGAQgASgDEg0KBWV4dHJhGAUgASgDEhEKCWRpZmZlcmVudBgGIAEoAxIRCglpbl9mbGlnaHQYByABKAMSGgoSYWJzb2x1dGVfZXJyb3JfbWF4GAggASgBEhoKEnJlbGF0aXZlX2Vycm9yX21heBgJIAEoARIRCgloaW5kc2lnaHQYCiABKAMizwEKEFBhcml0eURpZmZlcmVuY2USCgoCaWQYASABKAkSEQoJcmVmZXJlbmNlGAIgASgJEhMKBnNlcnZlZBgDIAEoAkgAiAEBEhcKCnJlY29tcHV0ZWQYBCABKAJIAYgBARIuCgZzdGF0dXMYBSABKA4yHi53ZWZ0LmZlYXR1cmUudjEuRmVhdHVyZVN0YXR1cxIRCglpbl9mbGlnaHQYBiABKAgSEQoJaGluZHNpZ2h0GAcgASgIQgkKB19zZXJ2ZWRCDQoLX3JlY29tcHV0ZWQixQEKE0NoZWNrUGFyaXR5UmVzcG9uc2USEgoKcmVsZWFzZV9pZBgBIAEoCRIWCg5jb21wYXJlZF9jb3VudBgCIAEoAxIYChBpbmNvbXBsZXRlX2NvdW50GAMgASgDEjAKCGZlYXR1cmVzGAQgAygLMh4ud2VmdC5mZWF0dXJlLnYxLkZlYXR1cmVQYXJpdHkSNgoLZGlmZmVyZW5jZXMYBSADKAsyIS53ZWZ0LmZlYXR1cmUudjEuUGFyaXR5RGlmZmVyZW5jZSrkAQoNRmVhdHVyZVN0YXR1cxIeChpGRUFUVVJFX1NUQVRVU19VTlNQRUNJRklFRBAAEhoKFkZFQVRVUkVfU1RBVFVTX1BSRVNFTlQQARIXChNGRUFUVVJFX1NUQVRVU19OVUxMEAISHAoYRkVBVFVSRV9TVEFUVVNfTk9UX0ZPVU5EEAMSIgoeRkVBVFVSRV9TVEFUVVNfT1VUU0lERV9NQVhfQUdFEAQSHAoYRkVBVFVSRV9TVEFUVVNfREVGQVVMVEVEEAUSHgoaRkVBVFVSRV9TVEFUVVNfVU5BVkFJTEFCTEUQBipwCg9NYXRlcmlhbGl6ZU1vZGUSIAocTUFURVJJQUxJWkVfTU9ERV9VTlNQRUNJRklFRBAAEhkKFU1BVEVSSUFMSVpFX01PREVfRlVMTBABEiAKHE1BVEVSSUFMSVpFX01PREVfSU5DUkVNRU5UQUwQAjKsBwoORmVhdHVyZVNlcnZpY2USbwoRR2V0T25saW5lRmVhdHVyZXMSKS53ZWZ0LmZlYXR1cmUudjEuR2V0T25saW5lRmVhdHVyZXNSZXF1ZXN0Gioud2VmdC5mZWF0dXJlLnYxLkdldE9ubGluZUZlYXR1cmVzUmVzcG9uc2UiA5ACARJmCg5HZXREZWZpbml0aW9ucxImLndlZnQuZmVhdHVyZS52MS5HZXREZWZpbml0aW9uc1JlcXVlc3QaJy53ZWZ0LmZlYXR1cmUudjEuR2V0RGVmaW5pdGlvbnNSZXNwb25zZSIDkAIBEkgKBFB1c2gSHC53ZWZ0LmZlYXR1cmUudjEuUHVzaFJlcXVlc3QaHS53ZWZ0LmZlYXR1cmUudjEuUHVzaFJlc3BvbnNlIgOQAgISZgoOTGlzdEVudGl0eUtleXMSJi53ZWZ0LmZlYXR1cmUudjEuTGlzdEVudGl0eUtleXNSZXF1ZXN0Gicud2VmdC5mZWF0dXJlLnYxLkxpc3RFbnRpdHlLZXlzUmVzcG9uc2UiA5ACARJfCgtNYXRlcmlhbGl6ZRIjLndlZnQuZmVhdHVyZS52MS5NYXRlcmlhbGl6ZVJlcXVlc3QaJC53ZWZ0LmZlYXR1cmUudjEuTWF0ZXJpYWxpemVSZXNwb25zZSIDkAICMAESYwoNUm9sbEJhY2tWaWV3cxIlLndlZnQuZmVhdHVyZS52MS5Sb2xsQmFja1ZpZXdzUmVxdWVzdBomLndlZnQuZmVhdHVyZS52MS5Sb2xsQmFja1ZpZXdzUmVzcG9uc2UiA5ACAhJ4ChRMaXN0TWF0ZXJpYWxpemF0aW9ucxIsLndlZnQuZmVhdHVyZS52MS5MaXN0TWF0ZXJpYWxpemF0aW9uc1JlcXVlc3QaLS53ZWZ0LmZlYXR1cmUudjEuTGlzdE1hdGVyaWFsaXphdGlvbnNSZXNwb25zZSIDkAIBEm4KEEJ1aWxkVHJhaW5pbmdTZXQSKC53ZWZ0LmZlYXR1cmUudjEuQnVpbGRUcmFpbmluZ1NldFJlcXVlc3QaKS53ZWZ0LmZlYXR1cmUudjEuQnVpbGRUcmFpbmluZ1NldFJlc3BvbnNlIgOQAgIwARJfCgtDaGVja1Bhcml0eRIjLndlZnQuZmVhdHVyZS52MS5DaGVja1Bhcml0eVJlcXVlc3QaJC53ZWZ0LmZlYXR1cmUudjEuQ2hlY2tQYXJpdHlSZXNwb25zZSIDkAIBKAFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Float32 values.
@@ -1038,11 +1038,18 @@ export type MaterializeRequest = Message<"weft.feature.v1.MaterializeRequest"> &
   views: string[];
 
   /**
-   * Load what was known up to this time; default everything.
+   * Load what was known up to this time, in full; default everything.
    *
    * @generated from field: google.protobuf.Timestamp end_time = 3;
    */
   endTime?: Timestamp | undefined;
+
+  /**
+   * How much is read; default FULL.
+   *
+   * @generated from field: weft.feature.v1.MaterializeMode mode = 4;
+   */
+  mode: MaterializeMode;
 };
 
 /**
@@ -1051,6 +1058,89 @@ export type MaterializeRequest = Message<"weft.feature.v1.MaterializeRequest"> &
  */
 export const MaterializeRequestSchema: GenMessage<MaterializeRequest> = /*@__PURE__*/
   messageDesc(file_weft_feature_v1_feature, 25);
+
+/**
+ * What readers see of a view after a materialization.
+ *
+ * @generated from message weft.feature.v1.MaterializedView
+ */
+export type MaterializedView = Message<"weft.feature.v1.MaterializedView"> & {
+  /**
+   * View name.
+   *
+   * @generated from field: string view = 1;
+   */
+  view: string;
+
+  /**
+   * How the generation came to be.
+   *
+   * @generated from field: weft.feature.v1.MaterializedView.Outcome outcome = 2;
+   */
+  outcome: MaterializedView_Outcome;
+
+  /**
+   * Generation that readers see, from 1.
+   *
+   * @generated from field: int64 generation = 3;
+   */
+  generation: bigint;
+
+  /**
+   * Source rows read for it.
+   *
+   * @generated from field: int64 rows = 4;
+   */
+  rows: bigint;
+};
+
+/**
+ * Describes the message weft.feature.v1.MaterializedView.
+ * Use `create(MaterializedViewSchema)` to create a new message.
+ */
+export const MaterializedViewSchema: GenMessage<MaterializedView> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 26);
+
+/**
+ * How the generation came to be.
+ *
+ * @generated from enum weft.feature.v1.MaterializedView.Outcome
+ */
+export enum MaterializedView_Outcome {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: OUTCOME_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * From every row.
+   *
+   * @generated from enum value: OUTCOME_FULL = 1;
+   */
+  FULL = 1,
+
+  /**
+   * From the generation before and what was new.
+   *
+   * @generated from enum value: OUTCOME_INCREMENTAL = 2;
+   */
+  INCREMENTAL = 2,
+
+  /**
+   * There was nothing new: readers keep the generation they have.
+   *
+   * @generated from enum value: OUTCOME_UNCHANGED = 3;
+   */
+  UNCHANGED = 3,
+}
+
+/**
+ * Describes the enum weft.feature.v1.MaterializedView.Outcome.
+ */
+export const MaterializedView_OutcomeSchema: GenEnum<MaterializedView_Outcome> = /*@__PURE__*/
+  enumDesc(file_weft_feature_v1_feature, 26, 0);
 
 /**
  * Progress of a materialization.
@@ -1092,6 +1182,20 @@ export type MaterializeResponse = Message<"weft.feature.v1.MaterializeResponse">
    * @generated from field: bool done = 5;
    */
   done: boolean;
+
+  /**
+   * Id of the materialization, from 1.
+   *
+   * @generated from field: int64 id = 6;
+   */
+  id: bigint;
+
+  /**
+   * What readers see now. Only in the last message.
+   *
+   * @generated from field: repeated weft.feature.v1.MaterializedView views = 7;
+   */
+  views: MaterializedView[];
 };
 
 /**
@@ -1099,7 +1203,308 @@ export type MaterializeResponse = Message<"weft.feature.v1.MaterializeResponse">
  * Use `create(MaterializeResponseSchema)` to create a new message.
  */
 export const MaterializeResponseSchema: GenMessage<MaterializeResponse> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 26);
+  messageDesc(file_weft_feature_v1_feature, 27);
+
+/**
+ * Takes views back to the generation before.
+ *
+ * @generated from message weft.feature.v1.RollBackViewsRequest
+ */
+export type RollBackViewsRequest = Message<"weft.feature.v1.RollBackViewsRequest"> & {
+  /**
+   * Scenario name.
+   *
+   * @generated from field: string scenario = 1;
+   */
+  scenario: string;
+
+  /**
+   * Views; all when empty.
+   *
+   * @generated from field: repeated string views = 2;
+   */
+  views: string[];
+
+  /**
+   * Generation that each view must have now, by view name, so that a repeat is harmless; views without an entry are not
+   * checked. A view whose generation is another is left as it is.
+   *
+   * @generated from field: map<string, int64> generations = 3;
+   */
+  generations: { [key: string]: bigint };
+};
+
+/**
+ * Describes the message weft.feature.v1.RollBackViewsRequest.
+ * Use `create(RollBackViewsRequestSchema)` to create a new message.
+ */
+export const RollBackViewsRequestSchema: GenMessage<RollBackViewsRequest> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 28);
+
+/**
+ * The views after it.
+ *
+ * @generated from message weft.feature.v1.RollBackViewsResponse
+ */
+export type RollBackViewsResponse = Message<"weft.feature.v1.RollBackViewsResponse"> & {
+  /**
+   * What readers see now.
+   *
+   * @generated from field: repeated weft.feature.v1.RolledBackView views = 1;
+   */
+  views: RolledBackView[];
+};
+
+/**
+ * Describes the message weft.feature.v1.RollBackViewsResponse.
+ * Use `create(RollBackViewsResponseSchema)` to create a new message.
+ */
+export const RollBackViewsResponseSchema: GenMessage<RollBackViewsResponse> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 29);
+
+/**
+ * A view that was asked to go back.
+ *
+ * @generated from message weft.feature.v1.RolledBackView
+ */
+export type RolledBackView = Message<"weft.feature.v1.RolledBackView"> & {
+  /**
+   * View name.
+   *
+   * @generated from field: string view = 1;
+   */
+  view: string;
+
+  /**
+   * Generation that readers see now.
+   *
+   * @generated from field: int64 generation = 2;
+   */
+  generation: bigint;
+
+  /**
+   * False where the view was left as it was.
+   *
+   * @generated from field: bool changed = 3;
+   */
+  changed: boolean;
+};
+
+/**
+ * Describes the message weft.feature.v1.RolledBackView.
+ * Use `create(RolledBackViewSchema)` to create a new message.
+ */
+export const RolledBackViewSchema: GenMessage<RolledBackView> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 30);
+
+/**
+ * Asks for materializations.
+ *
+ * @generated from message weft.feature.v1.ListMaterializationsRequest
+ */
+export type ListMaterializationsRequest = Message<"weft.feature.v1.ListMaterializationsRequest"> & {
+  /**
+   * Scenario name.
+   *
+   * @generated from field: string scenario = 1;
+   */
+  scenario: string;
+
+  /**
+   * How many, 1 to 1,000; default 20.
+   *
+   * @generated from field: int32 limit = 2;
+   */
+  limit: number;
+};
+
+/**
+ * Describes the message weft.feature.v1.ListMaterializationsRequest.
+ * Use `create(ListMaterializationsRequestSchema)` to create a new message.
+ */
+export const ListMaterializationsRequestSchema: GenMessage<ListMaterializationsRequest> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 31);
+
+/**
+ * The materializations.
+ *
+ * @generated from message weft.feature.v1.ListMaterializationsResponse
+ */
+export type ListMaterializationsResponse = Message<"weft.feature.v1.ListMaterializationsResponse"> & {
+  /**
+   * The newest first.
+   *
+   * @generated from field: repeated weft.feature.v1.Materialization materializations = 1;
+   */
+  materializations: Materialization[];
+};
+
+/**
+ * Describes the message weft.feature.v1.ListMaterializationsResponse.
+ * Use `create(ListMaterializationsResponseSchema)` to create a new message.
+ */
+export const ListMaterializationsResponseSchema: GenMessage<ListMaterializationsResponse> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 32);
+
+/**
+ * A materialization, as far as it is or as it ended.
+ *
+ * @generated from message weft.feature.v1.Materialization
+ */
+export type Materialization = Message<"weft.feature.v1.Materialization"> & {
+  /**
+   * From 1, rising.
+   *
+   * @generated from field: int64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * Release whose views it loads.
+   *
+   * @generated from field: string release_id = 2;
+   */
+  releaseId: string;
+
+  /**
+   * Views asked for.
+   *
+   * @generated from field: repeated string views = 3;
+   */
+  views: string[];
+
+  /**
+   * Mode asked for.
+   *
+   * @generated from field: weft.feature.v1.MaterializeMode mode = 4;
+   */
+  mode: MaterializeMode;
+
+  /**
+   * Where it is.
+   *
+   * @generated from field: weft.feature.v1.Materialization.State state = 5;
+   */
+  state: Materialization_State;
+
+  /**
+   * Times that it was begun.
+   *
+   * @generated from field: int32 attempt = 6;
+   */
+  attempt: number;
+
+  /**
+   * When it was last begun.
+   *
+   * @generated from field: google.protobuf.Timestamp start_time = 7;
+   */
+  startTime?: Timestamp | undefined;
+
+  /**
+   * When it ended; absent while it runs.
+   *
+   * @generated from field: google.protobuf.Timestamp end_time = 8;
+   */
+  endTime?: Timestamp | undefined;
+
+  /**
+   * Source rows read, over all views.
+   *
+   * @generated from field: int64 rows_read = 9;
+   */
+  rowsRead: bigint;
+
+  /**
+   * Source rows to read, over all views.
+   *
+   * @generated from field: int64 rows_total = 10;
+   */
+  rowsTotal: bigint;
+
+  /**
+   * Entities written, over all views.
+   *
+   * @generated from field: int64 entities_written = 11;
+   */
+  entitiesWritten: bigint;
+
+  /**
+   * What readers saw after it. Only where it succeeded.
+   *
+   * @generated from field: repeated weft.feature.v1.MaterializedView done = 12;
+   */
+  done: MaterializedView[];
+
+  /**
+   * Why it failed; empty where it did not.
+   *
+   * @generated from field: string fault = 13;
+   */
+  fault: string;
+};
+
+/**
+ * Describes the message weft.feature.v1.Materialization.
+ * Use `create(MaterializationSchema)` to create a new message.
+ */
+export const MaterializationSchema: GenMessage<Materialization> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 33);
+
+/**
+ * Where it is.
+ *
+ * @generated from enum weft.feature.v1.Materialization.State
+ */
+export enum Materialization_State {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It runs.
+   *
+   * @generated from enum value: STATE_RUNNING = 1;
+   */
+  RUNNING = 1,
+
+  /**
+   * Readers see what it loaded.
+   *
+   * @generated from enum value: STATE_SUCCEEDED = 2;
+   */
+  SUCCEEDED = 2,
+
+  /**
+   * It failed; readers see what they saw before.
+   *
+   * @generated from enum value: STATE_FAILED = 3;
+   */
+  FAILED = 3,
+
+  /**
+   * Its caller gave it up; readers see what they saw before.
+   *
+   * @generated from enum value: STATE_CANCELLED = 4;
+   */
+  CANCELLED = 4,
+
+  /**
+   * The process ended while it ran. It is begun anew.
+   *
+   * @generated from enum value: STATE_INTERRUPTED = 5;
+   */
+  INTERRUPTED = 5,
+}
+
+/**
+ * Describes the enum weft.feature.v1.Materialization.State.
+ */
+export const Materialization_StateSchema: GenEnum<Materialization_State> = /*@__PURE__*/
+  enumDesc(file_weft_feature_v1_feature, 33, 0);
 
 /**
  * Builds a training set.
@@ -1141,7 +1546,7 @@ export type BuildTrainingSetRequest = Message<"weft.feature.v1.BuildTrainingSetR
  * Use `create(BuildTrainingSetRequestSchema)` to create a new message.
  */
 export const BuildTrainingSetRequestSchema: GenMessage<BuildTrainingSetRequest> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 27);
+  messageDesc(file_weft_feature_v1_feature, 34);
 
 /**
  * Progress of a build.
@@ -1204,7 +1609,7 @@ export type BuildTrainingSetResponse = Message<"weft.feature.v1.BuildTrainingSet
  * Use `create(BuildTrainingSetResponseSchema)` to create a new message.
  */
 export const BuildTrainingSetResponseSchema: GenMessage<BuildTrainingSetResponse> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 28);
+  messageDesc(file_weft_feature_v1_feature, 35);
 
 /**
  * A request field as it was sent; without a kind where it was not known.
@@ -1257,7 +1662,7 @@ export type ServedValue = Message<"weft.feature.v1.ServedValue"> & {
  * Use `create(ServedValueSchema)` to create a new message.
  */
 export const ServedValueSchema: GenMessage<ServedValue> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 29);
+  messageDesc(file_weft_feature_v1_feature, 36);
 
 /**
  * A vector as it was served.
@@ -1321,7 +1726,7 @@ export type ServedVector = Message<"weft.feature.v1.ServedVector"> & {
  * Use `create(ServedVectorSchema)` to create a new message.
  */
 export const ServedVectorSchema: GenMessage<ServedVector> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 30);
+  messageDesc(file_weft_feature_v1_feature, 37);
 
 /**
  * How far a served number of one type may be from the recomputed one.
@@ -1349,7 +1754,7 @@ export type ParityTolerance = Message<"weft.feature.v1.ParityTolerance"> & {
  * Use `create(ParityToleranceSchema)` to create a new message.
  */
 export const ParityToleranceSchema: GenMessage<ParityTolerance> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 31);
+  messageDesc(file_weft_feature_v1_feature, 38);
 
 /**
  * A part of the vectors to check.
@@ -1399,7 +1804,7 @@ export type CheckParityRequest = Message<"weft.feature.v1.CheckParityRequest"> &
  * Use `create(CheckParityRequestSchema)` to create a new message.
  */
 export const CheckParityRequestSchema: GenMessage<CheckParityRequest> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 32);
+  messageDesc(file_weft_feature_v1_feature, 39);
 
 /**
  * How one feature compares. Every vector that was compared is in one of the counts.
@@ -1484,7 +1889,7 @@ export type FeatureParity = Message<"weft.feature.v1.FeatureParity"> & {
  * Use `create(FeatureParitySchema)` to create a new message.
  */
 export const FeatureParitySchema: GenMessage<FeatureParity> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 33);
+  messageDesc(file_weft_feature_v1_feature, 40);
 
 /**
  * A value that disagrees.
@@ -1547,7 +1952,7 @@ export type ParityDifference = Message<"weft.feature.v1.ParityDifference"> & {
  * Use `create(ParityDifferenceSchema)` to create a new message.
  */
 export const ParityDifferenceSchema: GenMessage<ParityDifference> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 34);
+  messageDesc(file_weft_feature_v1_feature, 41);
 
 /**
  * How served vectors compare with the offline store.
@@ -1596,7 +2001,7 @@ export type CheckParityResponse = Message<"weft.feature.v1.CheckParityResponse">
  * Use `create(CheckParityResponseSchema)` to create a new message.
  */
 export const CheckParityResponseSchema: GenMessage<CheckParityResponse> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 35);
+  messageDesc(file_weft_feature_v1_feature, 42);
 
 /**
  * What a read found for one value.
@@ -1662,6 +2067,41 @@ export const FeatureStatusSchema: GenEnum<FeatureStatus> = /*@__PURE__*/
   enumDesc(file_weft_feature_v1_feature, 0);
 
 /**
+ * How much a materialization reads.
+ *
+ * @generated from enum weft.feature.v1.MaterializeMode
+ */
+export enum MaterializeMode {
+  /**
+   * As FULL.
+   *
+   * @generated from enum value: MATERIALIZE_MODE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Every row of the sources.
+   *
+   * @generated from enum value: MATERIALIZE_MODE_FULL = 1;
+   */
+  FULL = 1,
+
+  /**
+   * Rows created since the last time. Every row where rows came late under an older created time, or nothing was loaded
+   * before.
+   *
+   * @generated from enum value: MATERIALIZE_MODE_INCREMENTAL = 2;
+   */
+  INCREMENTAL = 2,
+}
+
+/**
+ * Describes the enum weft.feature.v1.MaterializeMode.
+ */
+export const MaterializeModeSchema: GenEnum<MaterializeMode> = /*@__PURE__*/
+  enumDesc(file_weft_feature_v1_feature, 1);
+
+/**
  * Features: read online, ingested, materialized, and joined point-in-time for training.
  * The release is taken from the request's context (`x-weft-release`), or is the scenario's champion.
  *
@@ -1717,6 +2157,27 @@ export const FeatureService: GenService<{
     methodKind: "server_streaming";
     input: typeof MaterializeRequestSchema;
     output: typeof MaterializeResponseSchema;
+  },
+  /**
+   * Shows readers of views what they saw before the last materialization, with all that was pushed since. Doing it again
+   * goes forward again.
+   *
+   * @generated from rpc weft.feature.v1.FeatureService.RollBackViews
+   */
+  rollBackViews: {
+    methodKind: "unary";
+    input: typeof RollBackViewsRequestSchema;
+    output: typeof RollBackViewsResponseSchema;
+  },
+  /**
+   * Lists the latest materializations of a scenario, the newest first.
+   *
+   * @generated from rpc weft.feature.v1.FeatureService.ListMaterializations
+   */
+  listMaterializations: {
+    methodKind: "unary";
+    input: typeof ListMaterializationsRequestSchema;
+    output: typeof ListMaterializationsResponseSchema;
   },
   /**
    * Joins labels with the features as they were known at each label's event time; sends progress, the last message has done set.

@@ -1,0 +1,36 @@
+import { SqliteMaterializationCatalog } from "./adapters/sqlite-materialization-catalog.ts";
+import type { Ingest } from "./domain/ingest.ts";
+import type { Materialization, MaterializedView } from "./domain/materialization-catalog.ts";
+import type { OfflineStore } from "./domain/offline-store.ts";
+import type { OnlineStore } from "./domain/online-store.ts";
+import { JobTurns } from "./job-turns.ts";
+import { createMaterializationHandlers, type MaterializationHandlers } from "./materialization-service.ts";
+import { type MaterializedRelease, Materializer } from "./materializer.ts";
+import { beginOfflineJob } from "./releases.ts";
+
+/** What tests materialize with: the handlers, what they remember and what they reported. */
+export function openMaterialization(options: {
+  readonly release: (scenario: string, release: string) => MaterializedRelease;
+  readonly offline: OfflineStore;
+  readonly store: OnlineStore;
+  readonly ingest: Ingest;
+  readonly turns?: JobTurns;
+  readonly catalog?: SqliteMaterializationCatalog;
+}) {
+  const { store, ingest, offline, release } = options;
+  const { turns = new JobTurns(1), catalog = SqliteMaterializationCatalog.open(":memory:") } = options;
+  const ended: Materialization[] = [];
+  const published: MaterializedView[] = [];
+  let times = 0;
+  const materializer = new Materializer({
+    store: offline,
+    catalog,
+    begin: (of) => beginOfflineJob(of, { store, ingest, catalog }),
+    turns,
+    observer: { ended: (one) => ended.push(one), published: (_scenario, view) => published.push(view) },
+    nowUs: () => ++times,
+    pause: () => new Promise((resolve) => setImmediate(resolve)),
+  });
+  const handlers: MaterializationHandlers = createMaterializationHandlers({ resolve: release, materializer, catalog });
+  return { handlers, materializer, catalog, turns, ended, published };
+}
