@@ -4,7 +4,7 @@ import { type HeaderBlock, requestFault, responseFault, trailersFault } from "./
 import { HpackDecoder } from "./hpack-decoder.ts";
 import { type HeaderTemplate, HpackEncoder } from "./hpack-encoder.ts";
 import type { Http2Options } from "./options.ts";
-import { Outbox } from "./outbox.ts";
+import { copiedBytesMax, Outbox } from "./outbox.ts";
 import { RateLimit } from "./rate-limit.ts";
 import { type ExtraFields, type ResetCause, Stream, type StreamReceiver } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
@@ -47,8 +47,6 @@ const closedCount = 1_024;
  * server that waits for it; it stops only for what a flood of frames to be answered makes of its buffer.
  */
 const clientPauseFactor = 16;
-/** Content of up to this size is copied into the frame's place; larger content is handed over as it is. */
-const copiedDataMax = 16_384;
 /** Until a closed connection's socket is destroyed, and a drain goes from its first to its second GOAWAY. */
 const lingerMs = 1_000;
 
@@ -96,6 +94,11 @@ export class Connection {
   #lastPeerId = 0;
   /** How streams ended: by both sides (the id), or by a reset of ours (its negative), after which frames are late, not wrong. */
   readonly #closed = new Int32Array(closedCount);
+  // The DATA frame written last, which grows while nothing comes after it: a frame a message would be more head than content.
+  #openFrame = 0;
+  #openFrameEnd = 0;
+  #openFrameEpoch = -1;
+  #openFrameStream: Stream | undefined = undefined;
   /** Streams that wait for the connection's window or the socket. */
   readonly #waiting = new Set<Stream>();
   readonly #socketBufferBytes: number;
@@ -264,20 +267,37 @@ export class Connection {
     }
   }
 
-  /** Writes content in one frame if the windows and the socket take it whole. */
+  /** Writes content if the windows and the socket take it whole and it is small; joins it to the frame before it. */
   writeDataAtOnce(stream: Stream, head: Uint8Array, body: Uint8Array, end: boolean): boolean {
     const length = head.length + body.length;
-    if (length > copiedDataMax || length > this.#peerFrameMax) return false;
+    if (length > copiedBytesMax || length > this.#peerFrameMax) return false;
     if (length > 0 && (length > this.#sendWindow || length > stream.sendWindow)) return false;
     const outbox = this.#outbox;
-    if (length > 0 && outbox.pendingBytes > this.#socketBufferBytes) return false;
-    const slab = outbox.reserve(frameHeadBytes + length);
     let at = outbox.at;
-    writeHead(slab, at, length, typeData, end ? flagEndStream : 0, stream.id);
-    at += frameHeadBytes;
+    if (
+      stream === this.#openFrameStream &&
+      at === this.#openFrameEnd &&
+      outbox.epoch === this.#openFrameEpoch &&
+      at + length <= outbox.slab.length &&
+      at + length - this.#openFrame - frameHeadBytes <= this.#peerFrameMax
+    ) {
+      const content = at + length - this.#openFrame - frameHeadBytes;
+      writeHead(outbox.slab, this.#openFrame, content, typeData, end ? flagEndStream : 0, stream.id);
+    } else {
+      if (length > 0 && outbox.pendingBytes > this.#socketBufferBytes) return false;
+      outbox.reserve(frameHeadBytes + length);
+      at = outbox.at;
+      writeHead(outbox.slab, at, length, typeData, end ? flagEndStream : 0, stream.id);
+      this.#openFrame = at;
+      this.#openFrameEpoch = outbox.epoch;
+      at += frameHeadBytes;
+    }
+    const { slab } = outbox;
     for (let index = 0; index < head.length; index++) slab[at++] = head[index] as number;
     slab.set(body, at);
     outbox.at = at + body.length;
+    this.#openFrameEnd = outbox.at;
+    this.#openFrameStream = end ? undefined : stream;
     this.#sendWindow -= length;
     stream.sendWindow -= length;
     return true;
@@ -289,12 +309,16 @@ export class Connection {
     return Math.min(this.#sendWindow, stream.sendWindow, this.#peerFrameMax);
   }
 
-  /** Writes content that there is room for. */
-  writeData(stream: Stream, bytes: Uint8Array, end: boolean): void {
-    this.#writeFrameHead(bytes.length, typeData, end ? flagEndStream : 0, stream.id);
-    this.#sendWindow -= bytes.length;
-    stream.sendWindow -= bytes.length;
-    if (bytes.length > 0) this.#outbox.append(bytes);
+  /** Writes the head of a frame of content that there is room for; the content follows by `appendData`. */
+  writeDataHead(stream: Stream, length: number, end: boolean): void {
+    this.#writeFrameHead(length, typeData, end ? flagEndStream : 0, stream.id);
+    this.#sendWindow -= length;
+    stream.sendWindow -= length;
+  }
+
+  /** Writes a part of a frame's content; where it is large it must not change until it has left. */
+  appendData(bytes: Uint8Array): void {
+    this.#outbox.append(bytes);
   }
 
   /** Pumps a stream when the connection's window or the socket has room; its own window is asked for elsewhere. */

@@ -1,8 +1,8 @@
 import type { Socket } from "node:net";
 
 const slabBytes = 65_536;
-/** Larger pieces are handed to the socket as they are. */
-const copiedBytesMax = 16_384;
+/** Content of up to this size is copied where it is written; larger content is sent from where it lies. */
+export const copiedBytesMax = 16_384;
 
 /**
  * What a connection sends, gathered over a turn of the event loop and written to the socket at once. Frames are written
@@ -11,6 +11,8 @@ const copiedBytesMax = 16_384;
 export class Outbox {
   slab: Buffer = Buffer.allocUnsafeSlow(slabBytes);
   at = 0;
+  /** Changes whenever what was written before `at` is out of reach: sent, or followed by a part. */
+  epoch = 0;
   /** Where the bytes begin that no part holds yet. */
   #start = 0;
   #parts: Buffer[] = [];
@@ -42,6 +44,7 @@ export class Outbox {
     }
     if (this.slab.length - this.at < bytes) {
       this.#seal();
+      this.epoch++;
       this.slab = Buffer.allocUnsafeSlow(Math.max(slabBytes, bytes));
       this.at = 0;
       this.#start = 0;
@@ -59,6 +62,7 @@ export class Outbox {
     }
     this.reserve(0);
     this.#seal();
+    this.epoch++;
     this.#parts.push(Buffer.from(bytes.buffer, bytes.byteOffset, length));
     this.#partBytes += length;
   }
@@ -66,6 +70,7 @@ export class Outbox {
   /** Writes what was gathered. */
   flush(): void {
     this.#scheduled = false;
+    this.epoch++;
     const socket = this.#socket;
     if (socket.destroyed || socket.writableEnded) {
       this.#parts = [];

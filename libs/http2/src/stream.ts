@@ -2,6 +2,7 @@ import type { Connection } from "./connection.ts";
 import { ErrorCode } from "./fault.ts";
 import type { HeaderBlock } from "./header-block.ts";
 import type { HeaderTemplate } from "./hpack-encoder.ts";
+import { copiedBytesMax } from "./outbox.ts";
 
 /** Who takes what comes in on a stream. */
 export interface StreamReceiver {
@@ -30,6 +31,7 @@ interface Trailers {
 }
 
 const noBytes = new Uint8Array(0);
+const blockBytes = 16_384;
 
 /** One stream of a connection. */
 export class Stream {
@@ -55,6 +57,9 @@ export class Stream {
   /** Content that waits for a window. */
   readonly queue: Uint8Array[] = [];
   queuedBytes = 0;
+  /** Where small writes that wait are gathered; the queue's last piece lies in it. */
+  #block: Uint8Array | undefined = undefined;
+  #blockFill = 0;
   #endQueued = false;
   #trailers: Trailers | undefined = undefined;
   #wantsWritable = false;
@@ -75,8 +80,9 @@ export class Stream {
   }
 
   /**
-   * Sends content: `head`, which is copied, then `body`, which must not change until it has left. Answers false when
-   * more waits than `streamBufferBytes`; the receiver is told when it may go on.
+   * Sends content: `head`, which is copied, then `body`, which is copied up to `copiedBytesMax` and must not change until
+   * it has left where it is larger. Answers false when more waits than `streamBufferBytes`; the receiver is told when it
+   * may go on.
    */
   write(head: Uint8Array, body: Uint8Array, end: boolean): boolean {
     if (this.localClosed || this.#endQueued) return true;
@@ -84,8 +90,12 @@ export class Stream {
       if (end) this.#closeLocal();
       return true;
     }
-    if (head.length > 0) this.queue.push(Uint8Array.prototype.slice.call(head));
-    if (body.length > 0) this.queue.push(body);
+    this.#copyToQueue(head);
+    if (body.length <= copiedBytesMax) this.#copyToQueue(body);
+    else {
+      this.queue.push(body);
+      this.#block = undefined;
+    }
     this.queuedBytes += head.length + body.length;
     if (end) this.#endQueued = true;
     this.pump();
@@ -110,39 +120,71 @@ export class Stream {
     this.#trailers = { template, extra };
   }
 
-  /** Sends what waits as far as the windows allow. */
+  #copyToQueue(bytes: Uint8Array): void {
+    if (bytes.length === 0) return;
+    const { queue } = this;
+    const block = this.#block;
+    if (block !== undefined && block.length - this.#blockFill >= bytes.length) {
+      block.set(bytes, this.#blockFill);
+      this.#blockFill += bytes.length;
+      const last = queue[queue.length - 1] ?? block;
+      queue[queue.length - 1] = block.subarray(last.byteOffset - block.byteOffset, this.#blockFill);
+      return;
+    }
+    const fresh = Buffer.allocUnsafeSlow(Math.max(blockBytes, bytes.length));
+    fresh.set(bytes);
+    this.#block = fresh;
+    this.#blockFill = bytes.length;
+    queue.push(fresh.subarray(0, bytes.length));
+  }
+
+  /** Sends what waits as far as the windows allow, in frames as large as they may be. */
   pump(): void {
     const { connection, queue } = this;
     while (queue.length > 0) {
-      const piece = queue[0] as Uint8Array;
       const room = connection.dataRoom(this);
       if (room <= 0) {
         connection.waitForRoom(this);
         return;
       }
-      const last = queue.length === 1 && this.#endQueued && this.#trailers === undefined && piece.length <= room;
-      if (piece.length <= room) {
-        queue.shift();
-        this.queuedBytes -= piece.length;
-        connection.writeData(this, piece, last);
-        if (last) {
-          this.#closeLocal();
-          return;
-        }
-      } else {
-        queue[0] = piece.subarray(room);
-        this.queuedBytes -= room;
-        connection.writeData(this, piece.subarray(0, room), false);
+      const length = Math.min(room, this.queuedBytes);
+      const last = length === this.queuedBytes && this.#endQueued && this.#trailers === undefined;
+      connection.writeDataHead(this, length, last);
+      this.#appendQueued(length);
+      if (last) {
+        this.#closeLocal();
+        return;
       }
     }
     if (this.#trailers !== undefined) this.sendHeaders(this.#trailers.template, this.#trailers.extra, true);
     else if (this.#endQueued) {
-      connection.writeData(this, noBytes, true);
+      connection.writeDataHead(this, 0, true);
       this.#closeLocal();
     } else if (this.#wantsWritable) {
       this.#wantsWritable = false;
       this.receiver.writable();
     }
+  }
+
+  /** Takes bytes from the queue into the frame whose head was just written. */
+  #appendQueued(length: number): void {
+    const { connection, queue } = this;
+    this.queuedBytes -= length;
+    let left = length;
+    let taken = 0;
+    while (left > 0) {
+      const piece = queue[taken] as Uint8Array;
+      if (piece.length > left) {
+        connection.appendData(piece.subarray(0, left));
+        queue[taken] = piece.subarray(left);
+        break;
+      }
+      connection.appendData(piece);
+      left -= piece.length;
+      taken++;
+    }
+    if (taken > 0) queue.splice(0, taken);
+    if (queue.length === 0) this.#block = undefined;
   }
 
   /** Gives received bytes back to the peer: the reader is done with them. */

@@ -2,8 +2,9 @@ import type { DescService, Message } from "@bufbuild/protobuf";
 import { CallScope } from "./context.ts";
 import { copierOf } from "./copy-message.ts";
 import type { CallOptions, Client } from "./handlers.ts";
-import { type Call, type Interceptor, intercept, isStream, type Next, type Payload } from "./interceptor.ts";
+import { type Interceptor, intercept, isStream, type Next, type Payload } from "./interceptor.ts";
 import { type MethodInfo, methodsOf } from "./method.ts";
+import { type Pipe, pipe, type StreamEnd } from "./pipe.ts";
 import { singleMessage, type Transport } from "./transport.ts";
 
 /** Creates the client of a service over a transport, behind interceptors. */
@@ -34,43 +35,82 @@ function callerOf(method: MethodInfo, next: Next): unknown {
       return async (inits: AsyncIterable<object>, options: CallOptions = {}) => {
         const scope = openScope(options);
         try {
-          return singleMessage(await next({ method, context: scope.context, request: completeEach(inits, complete) }));
+          return singleMessage(await next({ method, context: scope.context, request: pipe(inits, { map: complete }) }));
         } finally {
           scope.close();
         }
       };
     case "server_streaming":
-      return (init: object, options: CallOptions = {}) => openStream(method, next, complete(init), options);
+      return (init: object, options: CallOptions = {}) => new AnswerStream(method, next, complete(init), options);
     case "bidi_streaming":
       return (inits: AsyncIterable<object>, options: CallOptions = {}) =>
-        openStream(method, next, completeEach(inits, complete), options);
+        new AnswerStream(method, next, pipe(inits, { map: complete }), options);
   }
 }
 
-async function* completeEach(
-  inits: AsyncIterable<object>,
-  complete: (init: object) => Message,
-): AsyncIterable<Message> {
-  for await (const init of inits) yield complete(init);
-}
+const finished: IteratorResult<Message> = { done: true, value: undefined };
 
-/** The answers of a streaming call. Leaving the loop early cancels the call. */
-async function* openStream(
-  method: MethodInfo,
-  next: Next,
-  request: Payload,
-  options: CallOptions,
-): AsyncIterable<Message> {
-  const scope = openScope(options);
-  let finished = false;
-  try {
-    const answers = await next({ method, context: scope.context, request } satisfies Call);
-    if (!isStream(answers)) throw new TypeError(`${method.name} answered a single message`);
-    for await (const answer of answers) yield answer;
-    finished = true;
-  } finally {
-    if (!finished) scope.context.cancel("cancelled");
-    scope.close();
+/** The answers of a streaming call, which begins when the first is asked for. Leaving the loop early cancels the call. */
+class AnswerStream implements AsyncIterableIterator<Message> {
+  readonly #method: MethodInfo;
+  readonly #next: Next;
+  readonly #request: Payload;
+  readonly #options: CallOptions;
+  #scope: ReturnType<typeof openScope> | undefined = undefined;
+  #opening: Promise<Pipe> | undefined = undefined;
+  #answers: Pipe | undefined = undefined;
+  #left = false;
+
+  constructor(method: MethodInfo, next: Next, request: Payload, options: CallOptions) {
+    this.#method = method;
+    this.#next = next;
+    this.#request = request;
+    this.#options = options;
+  }
+
+  next(): Promise<IteratorResult<Message>> {
+    if (this.#answers !== undefined) return this.#answers.next();
+    if (this.#left) return Promise.resolve(finished);
+    this.#opening ??= this.#open();
+    return this.#opening.then((answers) => answers.next());
+  }
+
+  async return(): Promise<IteratorResult<Message>> {
+    if (this.#answers !== undefined) return this.#answers.return();
+    if (!this.#left) {
+      this.#left = true;
+      this.#close("left");
+    }
+    return finished;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async #open(): Promise<Pipe> {
+    const method = this.#method;
+    const scope = openScope(this.#options);
+    this.#scope = scope;
+    try {
+      const answers = await this.#next({ method, context: scope.context, request: this.#request });
+      if (!isStream(answers)) throw new TypeError(`${method.name} answered a single message`);
+      const opened = pipe(answers, { ended: (how) => this.#close(how) });
+      this.#answers = opened;
+      if (this.#left) void opened.return().catch(() => {});
+      return opened;
+    } catch (error) {
+      this.#left = true;
+      this.#close("failed");
+      throw error;
+    }
+  }
+
+  #close(how: StreamEnd): void {
+    const scope = this.#scope;
+    this.#scope = undefined;
+    if (how !== "finished") scope?.context.cancel("cancelled");
+    scope?.close();
   }
 }
 

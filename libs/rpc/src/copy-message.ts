@@ -7,6 +7,7 @@ import {
   type Message,
   ScalarType,
 } from "@bufbuild/protobuf";
+import { copyBytes } from "./pooled-bytes.ts";
 
 /** Makes a whole message from an init shape or message, sharing nothing mutable with it. */
 export type CopyMessage = (init: object) => Message;
@@ -33,10 +34,6 @@ export function copierOf(descriptor: DescMessage): CopyMessage {
 
 /** Types whose shape in TypeScript is not that of a plain message. */
 const special = new Set(["google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue"]);
-
-function copyBytes(bytes: Uint8Array): Uint8Array {
-  return new Uint8Array(bytes);
-}
 
 function compile(descriptor: DescMessage): CopyMessage {
   if (special.has(descriptor.typeName) || descriptor.file.edition !== 999)
@@ -101,7 +98,7 @@ function fieldCode(field: DescField, at: string, copiers: CopyMessage[]): string
       if (field.listKind === "message")
         return `${at} === undefined ? [] : ${at}.map((e) => ${messageCode(field.message, "e", copiers)})`;
       if (field.listKind === "scalar" && field.scalar === ScalarType.BYTES)
-        return `${at} === undefined ? [] : ${at}.map(copyBytes)`;
+        return `${at} === undefined ? [] : ${at}.map((e) => copyBytes(e))`;
       return `${at} === undefined ? [] : ${at}.slice()`;
     }
     case "map": {

@@ -29,16 +29,3 @@ export function intercept(interceptors: readonly Interceptor[], last: Next): Nex
 export function isStream(payload: Payload): payload is AsyncIterable<Message> {
   return Symbol.asyncIterator in payload;
 }
-
-/** Calls `ended` once when a stream has ended, failed (with the error) or been left by its reader. */
-export async function* watchEnd<T>(stream: AsyncIterable<T>, ended: (error?: unknown) => void): AsyncIterable<T> {
-  let failure: unknown;
-  try {
-    yield* stream;
-  } catch (error) {
-    failure = error;
-    throw error;
-  } finally {
-    ended(failure);
-  }
-}

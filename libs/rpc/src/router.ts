@@ -4,6 +4,7 @@ import { copierOf } from "./copy-message.ts";
 import type { Handlers } from "./handlers.ts";
 import { type Interceptor, intercept, isStream, type Next } from "./interceptor.ts";
 import { type MethodInfo, methodsOf } from "./method.ts";
+import { pipe } from "./pipe.ts";
 import type { Invoke, Router } from "./transport.ts";
 
 type AnyHandler = (request: unknown, context: CallContext) => unknown;
@@ -48,13 +49,9 @@ function lastStep(method: MethodInfo, handler: AnyHandler): Next {
   const complete = copierOf(method.output);
   if (method.kind === "unary" || method.kind === "client_streaming")
     return async (call) => complete((await handler(call.request, call.context)) as object);
-  return async (call) => completeEach(handler(call.request, call.context) as AsyncIterable<object>, complete);
-}
-
-async function* completeEach(
-  stream: AsyncIterable<object>,
-  complete: (init: object) => Message,
-): AsyncIterable<Message> {
-  if (!isStream(stream as AsyncIterable<Message>)) throw new TypeError("the handler must answer an async iterable");
-  for await (const message of stream) yield complete(message);
+  return async (call) => {
+    const answers = handler(call.request, call.context) as AsyncIterable<Message>;
+    if (!isStream(answers)) throw new TypeError("the handler must answer an async iterable");
+    return pipe(answers, { map: complete });
+  };
 }

@@ -1,11 +1,12 @@
 import { Code, codeName, type WeftError } from "@weft/errors";
 import type { Telemetry } from "@weft/telemetry";
 import { cancelError, toWeftError } from "./errors.ts";
-import { type Call, type Interceptor, isStream, type Next, type Payload, watchEnd } from "./interceptor.ts";
+import { type Call, type Interceptor, isStream, type Next, type Payload } from "./interceptor.ts";
+import { pipe } from "./pipe.ts";
 
 /** Runs `ended` when a call has ended, whether unary or stream; failures arrive as WeftError. */
 async function observe(call: Call, next: Next, ended: (error: WeftError | undefined) => void): Promise<Payload> {
-  const finish = (error: unknown) => ended(error === undefined ? undefined : toWeftError(error, call.method.name));
+  const finish = (error: unknown) => ended(toWeftError(error, call.method.name));
   let answer: Payload;
   try {
     answer = await next(call);
@@ -13,8 +14,14 @@ async function observe(call: Call, next: Next, ended: (error: WeftError | undefi
     finish(error);
     throw error;
   }
-  if (isStream(answer)) return watchEnd(answer, finish);
-  finish(undefined);
+  if (isStream(answer))
+    return pipe(answer, {
+      ended(how, error) {
+        if (how === "failed") finish(error);
+        else ended(undefined);
+      },
+    });
+  ended(undefined);
   return answer;
 }
 
@@ -44,19 +51,8 @@ export function errorBoundary({ logger }: Telemetry): Interceptor {
     } catch (error) {
       throw translate(error, call);
     }
-    return isStream(answer) ? translateStream(answer, (error) => translate(error, call)) : answer;
+    return isStream(answer) ? pipe(answer, { failed: (error) => translate(error, call) }) : answer;
   };
-}
-
-async function* translateStream<T>(
-  stream: AsyncIterable<T>,
-  translate: (error: unknown) => WeftError,
-): AsyncIterable<T> {
-  try {
-    yield* stream;
-  } catch (error) {
-    throw translate(error);
-  }
 }
 
 /** Runs each call in a server span that continues the caller's trace. */

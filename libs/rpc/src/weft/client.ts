@@ -18,11 +18,12 @@ import { connect as connectGrpcJs } from "../grpc-js/client.ts";
 import { metadataValue, writeIdentity } from "../identity.ts";
 import { type Call, isStream, type Payload } from "../interceptor.ts";
 import type { MethodInfo } from "../method.ts";
+import { Pipe } from "../pipe.ts";
 import { decodeStatus, detailsKey } from "../status.ts";
 import { type ConnectOptions, singleMessage, type Transport } from "../transport.ts";
 import { type CallPeer, Channel, type ChannelOptions, type Waiter } from "./channel.ts";
 import { noChannelMetrics } from "./channel-metrics.ts";
-import { type Codec, codecOf, prefixOf } from "./codec.ts";
+import { type Codec, codecOf, keptEncoded, sendMessage } from "./codec.ts";
 import { deadlines, type Timed } from "./deadline-wheel.ts";
 import type { Link } from "./endpoint.ts";
 import { MessageQueue } from "./message-queue.ts";
@@ -30,10 +31,11 @@ import { MessageReader, type MessageSink, type RawMessage } from "./message-read
 import { addMetadata, metadataOf } from "./metadata.ts";
 import { decodePercent } from "./percent.ts";
 import { lookUpHost } from "./resolver.ts";
+import { MessageSender, type SenderOwner } from "./sender.ts";
 import { isGrpc } from "./server.ts";
 import { formatTimeout } from "./timeout.ts";
 import { systemTimers } from "./timers.ts";
-import { messagesPerTurn, nextTurn } from "./turn.ts";
+import type { Encoded } from "./wire-writer.ts";
 
 /** Settings of a client; all but the first have defaults. */
 export interface ClientOptions extends ConnectOptions, Partial<Omit<ChannelOptions, "http2" | "tls">> {
@@ -190,7 +192,7 @@ function outcomeOf(block: HeaderBlock): Outcome {
 }
 
 /** One call that this process makes. */
-class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
+class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Waiter {
   readonly deadlineMs: number;
   wheelSlot = -1;
   wheelPlace = 0;
@@ -208,14 +210,14 @@ class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
   #wasResent = false;
   #stream: Stream | undefined = undefined;
   /** The request of a method that takes one, encoded before the call waits for a connection, until the peer answers. */
-  #request: Uint8Array | undefined = undefined;
+  #request: Encoded | undefined = undefined;
   #fields: string[] | undefined = undefined;
   #reader: MessageReader | undefined = undefined;
   #answer: RawMessage | undefined = undefined;
   #answerCount = 0;
   #answers: MessageQueue | undefined = undefined;
   #over = false;
-  #wake: (() => void) | undefined = undefined;
+  #sender: MessageSender | undefined = undefined;
 
   constructor(
     call: Call,
@@ -244,7 +246,7 @@ class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
       return;
     }
     if (method.kind === "unary" || method.kind === "server_streaming")
-      this.#request = this.#route.input.encode(singleMessage(request));
+      this.#request = keptEncoded(this.#route.input.encode(singleMessage(request)));
     this.#fields = fieldsOfCall(context);
     deadlines.add(this);
     this.#unsubscribe = context.onCancel((reason) => this.#cancelled(reason));
@@ -277,8 +279,8 @@ class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
     }
     stream.sendHeaders(this.#route.head, fields, false);
     const request = this.#request;
-    if (request === undefined) void this.#sendAll(stream);
-    else stream.write(prefixOf(request.length), request, true);
+    if (request === undefined) this.#sendAll(stream);
+    else sendMessage(stream, request, true);
   }
 
   refuse(error: WeftError): void {
@@ -342,7 +344,7 @@ class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
   }
 
   writable(): void {
-    this.#wake?.();
+    this.#sender?.wake();
   }
 
   expired(): void {
@@ -452,40 +454,37 @@ class ClientCall implements StreamReceiver, MessageSink, Timed, Waiter {
     this.#over = true;
     deadlines.remove(this);
     this.#unsubscribe?.();
-    this.#wake?.();
+    this.#sender?.wake();
+  }
+
+  get isOver(): boolean {
+    return this.#over || this.#stream?.gone === true;
+  }
+
+  beforeMessage(): void {}
+
+  sourceEnded(): void {
+    this.#stream?.end();
+  }
+
+  sourceFailed(error: unknown): void {
+    if (this.#over) return;
+    this.#end();
+    if (this.#answers === undefined) this.#reject(error);
+    else this.#answers.fail(error);
+    this.#stream?.reset(ErrorCode.Cancel);
   }
 
   /** Sends a stream of requests, no faster than the peer takes them. A source that fails ends the call. */
-  async #sendAll(stream: Stream): Promise<void> {
+  #sendAll(stream: Stream): void {
     const { request, method } = this.#call;
-    let iterator: AsyncIterator<Message> | undefined;
-    try {
-      if (!isStream(request)) throw new TypeError(`${method.name} takes a stream`);
-      iterator = request[Symbol.asyncIterator]();
-      for (let sent = 0; ; ) {
-        const step = await iterator.next();
-        if (this.#over || stream.gone) break;
-        if (step.done === true) {
-          stream.end();
-          return;
-        }
-        const bytes = this.#route.input.encode(step.value);
-        if (!stream.write(prefixOf(bytes.length), bytes, false))
-          await new Promise<void>((resolve) => {
-            this.#wake = resolve;
-          });
-        else if (++sent % messagesPerTurn === 0) await nextTurn();
-        if (this.#over || stream.gone) break;
-      }
-      // Not awaited: a source that hangs holds nothing up.
-      void iterator.return?.().catch(() => {});
-    } catch (error) {
-      if (this.#over) return;
-      this.#end();
-      if (this.#answers === undefined) this.#reject(error);
-      else this.#answers.fail(error);
-      stream.reset(ErrorCode.Cancel);
+    if (!isStream(request)) {
+      this.sourceFailed(new TypeError(`${method.name} takes a stream`));
+      return;
     }
+    const requests = request instanceof Pipe ? request : new Pipe(request, []);
+    this.#sender = new MessageSender(stream, requests, this.#route.input, this);
+    this.#sender.run();
   }
 }
 

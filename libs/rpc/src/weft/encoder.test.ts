@@ -2,6 +2,7 @@ import { create, type DescField, type DescMessage, type Message, ScalarType, toB
 import { describe, expect, test } from "@jest/globals";
 import { feature, gateway, inference, monitoring, registry, retrieval, rpcStatus } from "@weft/contracts";
 import { encoderOf } from "./encoder.ts";
+import type { Encoded } from "./wire-writer.ts";
 
 /** Random numbers from a seed (mulberry32). */
 function seeded(seed: number): (below: number) => number {
@@ -22,7 +23,8 @@ function scalarOf(scalar: ScalarType, random: Random): unknown {
     case ScalarType.STRING:
       return small ? "" : "é☺x".repeat(random(100));
     case ScalarType.BYTES:
-      return new Uint8Array(small ? 0 : random(300)).fill(random(256));
+      // Now and then so many that they are referenced, not copied.
+      return new Uint8Array(small ? 0 : random(40) === 0 ? 16_000 + random(1_000) : random(300)).fill(random(256));
     case ScalarType.BOOL:
       return random(2) === 0;
     case ScalarType.DOUBLE:
@@ -81,6 +83,11 @@ const modules: Readonly<Record<string, object>> = {
   rpcStatus,
 };
 
+/** The pieces of a message as one. */
+function whole(encoded: Encoded): Buffer {
+  return encoded instanceof Uint8Array ? Buffer.from(encoded) : Buffer.concat(encoded);
+}
+
 describe("the encoder writes what the library writes", () => {
   test.each(Object.entries(modules))("for every message of %s", (_name, module) => {
     const seed = Date.now();
@@ -94,7 +101,7 @@ describe("the encoder writes what the library writes", () => {
       for (let round = 0; round < 40; round++) {
         const message = messageOf(type, random);
         const expected = Buffer.from(toBinary(type, message)).toString("hex");
-        const actual = Buffer.from(encode(message)).toString("hex");
+        const actual = whole(encode(message)).toString("hex");
         if (actual !== expected) throw new Error(`seed ${seed}: ${type.typeName} differs:\n${actual}\n${expected}`);
       }
     }
@@ -106,13 +113,27 @@ describe("the encoder writes what the library writes", () => {
     const details = [{ typeUrl: "x", value: new Uint8Array(5) }];
     expect(() => encode(create(StatusSchema, { message: "kept back", code: 1.5, details }))).toThrow();
     const right = create(StatusSchema, { code: 3, message: "m" });
-    expect(Buffer.from(encode(right))).toEqual(Buffer.from(toBinary(StatusSchema, right)));
+    expect(whole(encode(right))).toEqual(Buffer.from(toBinary(StatusSchema, right)));
   });
 
   test("fields that this version does not know go on", () => {
     const encode = encoderOf(gateway.ScoreResponseSchema);
     const message = create(gateway.ScoreResponseSchema, { decision: "x" });
     message.$unknown = [{ no: 999, wireType: 0, data: Uint8Array.of(5) }];
-    expect(Buffer.from(encode(message))).toEqual(Buffer.from(toBinary(gateway.ScoreResponseSchema, message)));
+    expect(whole(encode(message))).toEqual(Buffer.from(toBinary(gateway.ScoreResponseSchema, message)));
+  });
+
+  test("large bytes go as they lie, however deep in the message", () => {
+    const value = new Uint8Array(100_000).fill(7);
+    const schema = inference.ModelInferRequestSchema;
+    const message = create(schema, {
+      modelName: "é".repeat(30_000),
+      inputs: [{ name: "x", shape: [1n], contents: { bytesContents: [value, new Uint8Array(3), value] } }],
+      rawInputContents: [value],
+    });
+    const encoded = encoderOf(schema)(message);
+    expect(encoded).toBeInstanceOf(Array);
+    expect([...encoded].filter((piece) => piece === value).length).toBe(3);
+    expect(whole(encoded)).toEqual(Buffer.from(toBinary(schema, message)));
   });
 });

@@ -1,23 +1,21 @@
 import { type DescField, type DescMessage, type Message, ScalarType, toBinary } from "@bufbuild/protobuf";
-import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { WireType } from "@bufbuild/protobuf/wire";
+import { type Encoded, WireWriter } from "./wire-writer.ts";
 
 /** Writes a whole message. */
-export type Encode = (message: Message) => Uint8Array;
+export type Encode = (message: Message) => Encoded;
 
 type Fields = Readonly<Record<string, unknown>>;
-type WriteMessage = (writer: BinaryWriter, message: Fields) => void;
-type WriteValue = (writer: BinaryWriter, value: never) => void;
+type WriteMessage = (writer: WireWriter, message: Fields) => void;
+type WriteValue = (writer: WireWriter, value: never) => void;
 
 /** Messages whose shape in TypeScript is not their shape on the wire, where they are fields. */
 const special = /^google\.protobuf\.(Struct|Value|ListValue|Any|(Double|Float|U?Int(32|64)|Bool|String|Bytes)Value)$/;
 /** proto3, which this encoder is for; other editions are left to the library. */
 const proto3 = 999;
 
-/**
- * One writer for every message of the process: encoding never waits within a message. The library makes one a message,
- * whose buffer grows from nothing each time: for a message of megabytes that costs more than all the rest of a call.
- */
-let shared = new BinaryWriter();
+/** One writer for every message of the process: encoding never waits within a message. */
+const shared = new WireWriter();
 
 const compiled = new WeakMap<DescMessage, WriteMessage>();
 
@@ -31,7 +29,7 @@ export function encoderOf(descriptor: DescMessage): Encode {
       return shared.finish();
     } catch (error) {
       // It holds half a message.
-      shared = new BinaryWriter();
+      shared.reset();
       throw error;
     }
   };

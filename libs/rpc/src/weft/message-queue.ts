@@ -1,5 +1,7 @@
 import type { Message } from "@bufbuild/protobuf";
+import type { Ready } from "../pipe.ts";
 import type { RawMessage } from "./message-reader.ts";
+import { messagesPerTurn, nextTurn } from "./turn.ts";
 
 /** Unread bytes above which the peer is asked to wait. */
 const unreadBytesMax = 65_536;
@@ -16,7 +18,7 @@ interface Waiting {
 }
 
 /** Incoming messages of a stream, for one reader. What it has not read counts against the peer's window. */
-export class MessageQueue implements AsyncIterableIterator<Message> {
+export class MessageQueue implements AsyncIterableIterator<Message>, Ready<Message> {
   readonly #decode: (bytes: Uint8Array) => Message;
   readonly #consume: (bytes: number) => void;
   readonly #left: () => void;
@@ -24,6 +26,8 @@ export class MessageQueue implements AsyncIterableIterator<Message> {
   #first = 0;
   #unreadBytes = 0;
   #owedBytes = 0;
+  /** Messages handed over since the reader waited last. */
+  #inTurn = 0;
   #waiting: Waiting[] = [];
   #ended = false;
   #failed = false;
@@ -79,19 +83,20 @@ export class MessageQueue implements AsyncIterableIterator<Message> {
     this.#repay();
   }
 
+  ready(): Message | undefined {
+    const queued = this.#queued[this.#first];
+    if (queued === undefined || queued.raw instanceof Promise) return undefined;
+    if (++this.#inTurn > messagesPerTurn) return undefined;
+    this.#drop(queued);
+    return this.#decode(queued.raw);
+  }
+
   next(): Promise<IteratorResult<Message>> {
     const queued = this.#queued[this.#first];
     if (queued !== undefined) {
-      this.#first++;
-      if (this.#first === this.#queued.length) {
-        this.#queued = [];
-        this.#first = 0;
-      } else if (this.#first > 1_024) {
-        this.#queued = this.#queued.slice(this.#first);
-        this.#first = 0;
-      }
-      this.#unreadBytes -= queued.sizeBytes;
-      if (this.#unreadBytes <= unreadBytesMax) this.#repay();
+      // A reader that never waits for anything else lets others in now and then.
+      if (this.#inTurn > messagesPerTurn) return this.#nextInTurn();
+      this.#drop(queued);
       return new Promise((resolve, reject) => this.#settle(queued.raw, { resolve, reject }));
     }
     if (this.#failed) {
@@ -99,6 +104,7 @@ export class MessageQueue implements AsyncIterableIterator<Message> {
       return Promise.reject(this.#error);
     }
     if (this.#ended) return Promise.resolve(finished);
+    this.#inTurn = 0;
     return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
   }
 
@@ -115,6 +121,26 @@ export class MessageQueue implements AsyncIterableIterator<Message> {
 
   [Symbol.asyncIterator](): this {
     return this;
+  }
+
+  async #nextInTurn(): Promise<IteratorResult<Message>> {
+    await nextTurn();
+    this.#inTurn = 0;
+    return this.next();
+  }
+
+  /** Takes the first one out. */
+  #drop(queued: Queued): void {
+    this.#first++;
+    if (this.#first === this.#queued.length) {
+      this.#queued = [];
+      this.#first = 0;
+    } else if (this.#first > 1_024) {
+      this.#queued = this.#queued.slice(this.#first);
+      this.#first = 0;
+    }
+    this.#unreadBytes -= queued.sizeBytes;
+    if (this.#unreadBytes <= unreadBytesMax) this.#repay();
   }
 
   #repay(): void {

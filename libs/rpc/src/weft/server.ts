@@ -17,16 +17,17 @@ import { cancelError, errors, toWeftError } from "../errors.ts";
 import { identityKeys, readIdentity } from "../identity.ts";
 import { isStream, type Payload } from "../interceptor.ts";
 import type { MethodInfo } from "../method.ts";
+import { Pipe } from "../pipe.ts";
 import { detailsKey, encodeStatus, pushbackKey } from "../status.ts";
 import { type Invoke, type Listener, type ListenOptions, type Router, singleMessage } from "../transport.ts";
-import { type Codec, codecOf, prefixOf } from "./codec.ts";
+import { type Codec, codecOf, sendMessage } from "./codec.ts";
 import { deadlines, type Timed } from "./deadline-wheel.ts";
 import { MessageQueue } from "./message-queue.ts";
 import { MessageReader, type MessageSink, type RawMessage } from "./message-reader.ts";
 import { fieldsOf, metadataOf } from "./metadata.ts";
 import { encodePercent } from "./percent.ts";
+import { MessageSender, type SenderOwner } from "./sender.ts";
 import { parseTimeout } from "./timeout.ts";
-import { messagesPerTurn, nextTurn } from "./turn.ts";
 
 const answerHead = new HeaderTemplate([
   [":status", "200"],
@@ -178,7 +179,7 @@ function statusFields(error: WeftError): string[] {
 }
 
 /** One call that is being answered. */
-class ServerCall implements StreamReceiver, MessageSink, Timed {
+class ServerCall implements StreamReceiver, MessageSink, SenderOwner, Timed {
   readonly deadlineMs: number;
   wheelSlot = -1;
   wheelPlace = 0;
@@ -191,7 +192,8 @@ class ServerCall implements StreamReceiver, MessageSink, Timed {
   #requests: MessageQueue | undefined = undefined;
   #headSent = false;
   #over = false;
-  #wake: (() => void) | undefined = undefined;
+  #unsubscribe: (() => void) | undefined = undefined;
+  #sender: MessageSender | undefined = undefined;
 
   constructor(stream: Stream, plan: Plan, messageBytesMax: number) {
     this.#stream = stream;
@@ -254,11 +256,11 @@ class ServerCall implements StreamReceiver, MessageSink, Timed {
     this.#end();
     this.#context.cancel(this.#context.deadlineMs <= Date.now() ? "deadline" : "cancelled");
     this.#requests?.fail(cancelError(this.#context.cancelled ?? "cancelled", this.#plan.method.name));
-    this.#wake?.();
+    this.#sender?.wake();
   }
 
   writable(): void {
-    this.#wake?.();
+    this.#sender?.wake();
   }
 
   expired(): void {
@@ -266,7 +268,7 @@ class ServerCall implements StreamReceiver, MessageSink, Timed {
     this.#context.cancel("deadline");
     this.#requests?.fail(error);
     this.#fail(error);
-    this.#wake?.();
+    this.#sender?.wake();
   }
 
   #endOfRequest(): void {
@@ -313,7 +315,7 @@ class ServerCall implements StreamReceiver, MessageSink, Timed {
     invoke({ method, context: this.#context, request }).then(
       (payload) => {
         connection.working--;
-        if (answersStream) void this.#sendAll(payload);
+        if (answersStream) this.#sendAll(payload);
         else this.#sendOne(payload);
       },
       (error) => {
@@ -325,59 +327,52 @@ class ServerCall implements StreamReceiver, MessageSink, Timed {
 
   #sendOne(payload: Payload): void {
     if (this.#over) return;
-    let bytes: Uint8Array;
     try {
-      bytes = this.#plan.output.encode(singleMessage(payload));
-      this.#sendHead();
+      const encoded = this.#plan.output.encode(singleMessage(payload));
+      this.beforeMessage();
+      sendMessage(this.#stream, encoded, false);
     } catch (error) {
       this.#fail(toWeftError(error, this.#plan.method.name));
       return;
     }
-    this.#stream.write(prefixOf(bytes.length), bytes, false);
     this.#succeed();
   }
 
   /** Sends a stream of answers, no faster than the peer takes them. */
-  async #sendAll(payload: Payload): Promise<void> {
-    let iterator: AsyncIterator<Message> | undefined;
-    const leave = () => {
-      // Not awaited: a producer that hangs holds nothing up.
-      void iterator?.return?.().catch(() => {});
-    };
-    try {
-      if (!isStream(payload)) throw new TypeError(`${this.#plan.method.name} answered a single message`);
-      iterator = payload[Symbol.asyncIterator]();
-      if (this.#over) return leave();
-      const unsubscribe = this.#context.onCancel(leave);
-      for (let sent = 0; ; ) {
-        const step = await iterator.next();
-        if (this.#over) break;
-        if (step.done === true) {
-          this.#sendHead();
-          this.#succeed();
-          break;
-        }
-        const bytes = this.#plan.output.encode(step.value);
-        this.#sendHead();
-        if (!this.#stream.write(prefixOf(bytes.length), bytes, false))
-          await new Promise<void>((resolve) => {
-            this.#wake = resolve;
-          });
-        else if (++sent % messagesPerTurn === 0) await nextTurn();
-        if (this.#over) break;
-      }
-      unsubscribe();
-      if (this.#context.cancelled !== undefined) leave();
-    } catch (error) {
-      this.#fail(toWeftError(error, this.#plan.method.name));
+  #sendAll(payload: Payload): void {
+    if (!isStream(payload)) {
+      this.sourceFailed(new TypeError(`${this.#plan.method.name} answered a single message`));
+      return;
     }
+    const answers = payload instanceof Pipe ? payload : new Pipe(payload, []);
+    const sender = new MessageSender(this.#stream, answers, this.#plan.output, this);
+    this.#sender = sender;
+    this.#unsubscribe = this.#context.onCancel(() => sender.leave());
+    sender.run();
   }
 
-  #sendHead(): void {
+  get isOver(): boolean {
+    return this.#over;
+  }
+
+  beforeMessage(): void {
     if (this.#headSent) return;
     const fields = fieldsOf(this.#context.initialMetadata);
     this.#headSent = true;
     this.#stream.sendHeaders(answerHead, fields, false);
+  }
+
+  sourceEnded(): void {
+    try {
+      this.beforeMessage();
+      this.#succeed();
+    } catch (error) {
+      this.sourceFailed(error);
+    }
+  }
+
+  sourceFailed(error: unknown): void {
+    this.#fail(toWeftError(error, this.#plan.method.name));
   }
 
   #succeed(): void {
@@ -398,7 +393,7 @@ class ServerCall implements StreamReceiver, MessageSink, Timed {
     let fields = statusFields(error);
     try {
       fields = fields.concat(fieldsOf(this.#context.trailingMetadata) ?? []);
-      if (!this.#headSent && this.#context.initialMetadata !== undefined) this.#sendHead();
+      if (!this.#headSent && this.#context.initialMetadata !== undefined) this.beforeMessage();
     } catch {
       // The failure is what counts.
     }
@@ -410,5 +405,6 @@ class ServerCall implements StreamReceiver, MessageSink, Timed {
   #end(): void {
     this.#over = true;
     deadlines.remove(this);
+    this.#unsubscribe?.();
   }
 }
