@@ -44,8 +44,14 @@ export function connectHttp2(options: Http2ClientOptions, signal?: AbortSignal):
     if (signal?.aborted === true) return abort();
     signal?.addEventListener("abort", abort, { once: true });
     socket.once("error", give);
-    socket.once("close", () => give(new Error(`${host}:${port} closed the connection`)));
+    let isSecured = false;
+    const closed = () => {
+      const why = isSecured ? " before it spoke HTTP/2; it may refuse this side's certificate" : "";
+      return new Error(`${host}:${port} closed the connection${why}`);
+    };
+    socket.once("close", () => give(closed()));
     socket.once(tls === undefined ? "connect" : "secureConnect", () => {
+      isSecured = tls !== undefined;
       if ("alpnProtocol" in socket && socket.alpnProtocol !== "h2")
         return give(new Error(`${host}:${port} does not speak HTTP/2`));
       const made = new Connection(socket, false, http2, {
@@ -62,7 +68,7 @@ export function connectHttp2(options: Http2ClientOptions, signal?: AbortSignal):
         draining: () => options.draining?.(),
         closed(error) {
           if (settled) options.closed?.(error);
-          else give(error ?? new Error(`${host}:${port} closed the connection`));
+          else give(error ?? closed());
         },
       });
     });

@@ -1,5 +1,11 @@
 import { createServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from "node:tls";
+import {
+  createServer as createTlsServer,
+  type SecureContextOptions,
+  type TLSSocket,
+  type TlsOptions,
+  Server as TlsServer,
+} from "node:tls";
 import { Connection } from "./connection.ts";
 import type { HeaderBlock } from "./header-block.ts";
 import { defaultHttp2Options, type Http2Options } from "./options.ts";
@@ -15,6 +21,8 @@ export interface Http2ServerOptions {
   /** Connections at once; more are closed. */
   readonly connectionsMax?: number;
   readonly http2?: Partial<Http2Options>;
+  /** A peer's TLS handshake failed. */
+  handshakeFailed?(error: Error): void;
   /** Answers who receives what follows on a new stream. */
   request(stream: Stream, block: HeaderBlock, end: boolean): StreamReceiver;
 }
@@ -24,6 +32,8 @@ export interface Http2Server {
   readonly port: number;
   /** Connections that are open. */
   readonly connections: ReadonlySet<Connection>;
+  /** Takes other certificates for new connections. Throws where they cannot be used. */
+  setCertificates(certificates: SecureContextOptions): void;
   /** Takes no new streams, waits for those that are open up to `graceMs`, then ends them. */
   drain(graceMs: number): Promise<void>;
 }
@@ -49,16 +59,25 @@ export async function listenHttp2(options: Http2ServerOptions): Promise<Http2Ser
           { ...options.tls, ALPNProtocols: ["h2"], handshakeTimeout: http2.handshakeTimeoutMs },
           (socket: TLSSocket) => {
             if (socket.alpnProtocol === "h2") accept(socket);
-            else socket.destroy();
+            else {
+              socket.destroy();
+              options.handshakeFailed?.(new Error("HTTP/2 was not asked for by ALPN"));
+            }
           },
         );
-  // A peer that breaks off its handshake is no fault of the server's.
-  server.on("tlsClientError", () => {});
+  // Nobody else ends the socket of a handshake that failed, or that takes too long.
+  server.on("tlsClientError", (error: Error, socket: TLSSocket) => {
+    socket.destroy();
+    options.handshakeFailed?.(unauthorized(socket) ?? error);
+  });
   server.maxConnections = options.connectionsMax ?? 10_000;
   const port = await listen(server, options.host, options.port);
   return {
     port,
     connections,
+    setCertificates(certificates) {
+      if (server instanceof TlsServer) server.setSecureContext(certificates);
+    },
     async drain(graceMs) {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const connection of [...connections]) connection.drain();
@@ -69,6 +88,12 @@ export async function listenHttp2(options: Http2ServerOptions): Promise<Http2Ser
       clearTimeout(timer);
     },
   };
+}
+
+/** Why a peer's certificate was not taken, where that is what ended its handshake. */
+function unauthorized(socket: TLSSocket): Error | undefined {
+  const why: unknown = socket.authorizationError;
+  return typeof why === "string" ? Object.assign(new Error(why), { code: why }) : undefined;
 }
 
 function listen(server: Server, host: string, port: number): Promise<number> {

@@ -19,7 +19,14 @@ export { type MethodInfo, methodInfo, methodsOf } from "./method.ts";
 export { createReflectionHandlers } from "./reflection.ts";
 export { ServiceRouter } from "./router.ts";
 export { clientInterceptors, serverInterceptors } from "./server-interceptors.ts";
-export type { Listener, ListenOptions, Router, Transport, WireTransport } from "./transport.ts";
+export {
+  CertificateFault,
+  CertificateFiles,
+  type CertificateFilesOptions,
+  type CertificatePaths,
+} from "./tls/certificate-files.ts";
+export type { TlsMaterial, TlsSource } from "./tls/tls-source.ts";
+export type { ConnectOptions, Listener, ListenOptions, Router, Transport, WireTransport } from "./transport.ts";
 export type { ClientOptions } from "./weft/client.ts";
 export { connect as connectWeft } from "./weft/client.ts";
 export { weft } from "./weft/index.ts";

@@ -1,6 +1,7 @@
 import type { Message } from "@bufbuild/protobuf";
 import type { Call, Payload } from "./interceptor.ts";
 import type { MethodInfo } from "./method.ts";
+import type { TlsSource } from "./tls/tls-source.ts";
 
 /**
  * Carries calls to one peer. `call.context` is the caller's side of the call: its identity, deadline and metadata go to
@@ -31,6 +32,10 @@ export interface ListenOptions {
   readonly messageBytesMax: number;
   /** Greatest number of calls at once on one connection. */
   readonly concurrentStreamsMax: number;
+  /** Certificates where it speaks TLS. */
+  readonly tls?: TlsSource;
+  /** Whether clients must show a certificate of an authority of `tls`; default false. */
+  readonly clientCertificates?: boolean;
 }
 
 /** A listener that takes calls. */
@@ -44,6 +49,10 @@ export interface Listener {
 export interface ConnectOptions {
   /** Greatest size of an answer's message. */
   readonly messageBytesMax: number;
+  /** Set where the peer speaks TLS: whom to trust, and the certificate to show where it wants one. */
+  readonly tls?: TlsSource;
+  /** Name that the peer's certificate must have; default the host of the target. */
+  readonly serverName?: string;
 }
 
 /** One way onto the wire: its server and its clients. */

@@ -15,13 +15,21 @@ import { type Call, isStream, type Payload } from "../interceptor.ts";
 import type { MethodInfo } from "../method.ts";
 import { plainBytes } from "../plain-bytes.ts";
 import { decodeStatus, detailsKey } from "../status.ts";
-import { singleMessage, type Transport } from "../transport.ts";
+import { type ConnectOptions, singleMessage, type Transport } from "../transport.ts";
+import { channelCredentials } from "./credentials.ts";
+import { grpcJsTarget } from "./target.ts";
 
 const pass = (bytes: Buffer) => bytes;
 
-/** Calls a peer over HTTP/2 with grpc-js. `target` is an address, a DNS name or an `xds:///` name. */
-export function connect(target: string, options: { readonly messageBytesMax: number }): Transport {
-  const client = new Client(target, credentials.createInsecure(), {
+/**
+ * Calls a peer over HTTP/2 with grpc-js. `target` is an address, several, a DNS name or an `xds:///` name. Throws TypeError
+ * where it is none, or asks for what grpc-js cannot do.
+ */
+export function connect(target: string, options: ConnectOptions): Transport {
+  const { tls, serverName } = options;
+  const secure = tls === undefined ? credentials.createInsecure() : channelCredentials(tls);
+  const client = new Client(grpcJsTarget(target), secure, {
+    ...(serverName === undefined ? {} : { "grpc.ssl_target_name_override": serverName }),
     "grpc.max_receive_message_length": options.messageBytesMax,
     "grpc.enable_channelz": 0,
     // A connection of its own: otherwise every transport to one target in the process shares one.

@@ -7,7 +7,6 @@ import {
   type handleServerStreamingCall,
   type handleUnaryCall,
   Server,
-  ServerCredentials,
   type ServerDuplexStream,
   type ServerReadableStream,
   type ServerUnaryCall,
@@ -25,6 +24,7 @@ import type { MethodInfo } from "../method.ts";
 import { plainBytes } from "../plain-bytes.ts";
 import { detailsKey, encodeStatus, pushbackKey } from "../status.ts";
 import { type Invoke, type Listener, type ListenOptions, type Router, singleMessage } from "../transport.ts";
+import { serverCredentials } from "./credentials.ts";
 
 type AnyCall =
   | ServerUnaryCall<Buffer, Buffer>
@@ -48,7 +48,7 @@ export async function listen(router: Router, options: ListenOptions): Promise<Li
     if (bound !== undefined) register(server, method, bound.invoke);
   }
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`${options.host}:${options.port}`, ServerCredentials.createInsecure(), (error, bound) =>
+    server.bindAsync(`${options.host}:${options.port}`, serverCredentials(options), (error, bound) =>
       error === null ? resolve(bound) : reject(error),
     );
   });

@@ -20,6 +20,7 @@ import { type Call, isStream, type Payload } from "../interceptor.ts";
 import type { MethodInfo } from "../method.ts";
 import { Pipe } from "../pipe.ts";
 import { decodeStatus, detailsKey } from "../status.ts";
+import { isTlsSource, type TlsSource, tlsOptions } from "../tls/tls-source.ts";
 import { type ConnectOptions, singleMessage, type Transport } from "../transport.ts";
 import { type CallPeer, Channel, type ChannelOptions, type Waiter } from "./channel.ts";
 import { noChannelMetrics } from "./channel-metrics.ts";
@@ -38,11 +39,11 @@ import { systemTimers } from "./timers.ts";
 import type { Encoded } from "./wire-writer.ts";
 
 /** Settings of a client; all but the first have defaults. */
-export interface ClientOptions extends ConnectOptions, Partial<Omit<ChannelOptions, "http2" | "tls">> {
+export interface ClientOptions extends Omit<ConnectOptions, "tls">, Partial<Omit<ChannelOptions, "http2" | "tls">> {
   /** Calls wait while the peer cannot be reached, until their deadline, rather than fail with UNAVAILABLE. */
   readonly waitForReady?: boolean;
-  /** Set where the peer speaks TLS. */
-  readonly tls?: ConnectionOptions;
+  /** Set where the peer speaks TLS: options as node:tls has them, or certificates that may be replaced. */
+  readonly tls?: ConnectionOptions | TlsSource;
   readonly http2?: Partial<Http2Options>;
 }
 
@@ -72,12 +73,16 @@ interface Route {
 
 /** Calls a peer with the transport of our own. `target` is an address or a DNS name; `xds:///` names go to grpc-js. */
 export function connect(target: string, options: ClientOptions): Transport {
-  if (target.startsWith("xds:")) return connectGrpcJs(target, options);
-  const { tls, http2 } = options;
+  const { tls, http2, serverName, messageBytesMax } = options;
+  const [source, fixed] = tls === undefined ? [] : isTlsSource(tls) ? [tls] : [undefined, tls];
+  const named = serverName === undefined ? {} : { serverName };
+  if (target.startsWith("xds:"))
+    return connectGrpcJs(target, { messageBytesMax, ...named, ...(source === undefined ? {} : { tls: source }) });
+  const servername = serverName === undefined ? {} : { servername: serverName };
   const channel = new Channel(target, {
     ...defaultClientOptions,
     ...options,
-    tls: () => tls,
+    tls: () => (source === undefined ? fixed : { ...tlsOptions(source.current()), ...servername }),
     http2: { headerListBytesMax, ...http2 },
   });
   const scheme = tls === undefined ? "http" : "https";

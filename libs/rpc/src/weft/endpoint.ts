@@ -2,6 +2,7 @@ import { isIP } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import { Code } from "@weft/errors";
 import type { Http2ClientOptions, Http2Options, Stream, StreamReceiver } from "@weft/http2";
+import { explainHandshake } from "../tls/handshake-failure.ts";
 import { type Backoff, backoffMs } from "./backoff.ts";
 import type { Backend } from "./balancing/balancer.ts";
 import type { ChannelMetrics } from "./channel-metrics.ts";
@@ -180,7 +181,7 @@ export class Endpoint implements Backend {
         },
         closed: (error) => {
           if (link === undefined) return;
-          this.lastWhy = error?.message ?? "the connection was closed";
+          this.lastWhy = error === undefined ? "the connection was closed" : explainHandshake(error).message;
           this.#links.delete(link);
           // One failure, however many calls were on it: a peer that restarts is none that fails them all.
           if (error !== undefined) this.report(Code.Unavailable);
@@ -206,7 +207,7 @@ export class Endpoint implements Backend {
       },
       (error: Error) => {
         if (this.#abort.signal.aborted) return;
-        this.lastWhy = error.message;
+        this.lastWhy = explainHandshake(error).message;
         metrics.connectFailures.add(1);
         this.#retry(slot);
       },

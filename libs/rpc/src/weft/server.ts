@@ -19,6 +19,8 @@ import { isStream, type Payload } from "../interceptor.ts";
 import type { MethodInfo } from "../method.ts";
 import { Pipe } from "../pipe.ts";
 import { detailsKey, encodeStatus, pushbackKey } from "../status.ts";
+import { explainHandshake } from "../tls/handshake-failure.ts";
+import { isTlsSource, type TlsSource, tlsOptions } from "../tls/tls-source.ts";
 import { type Invoke, type Listener, type ListenOptions, type Router, singleMessage } from "../transport.ts";
 import { type Codec, codecOf, sendMessage } from "./codec.ts";
 import { deadlines, type Timed } from "./deadline-wheel.ts";
@@ -72,25 +74,38 @@ interface Plan {
   readonly metadata: () => Metadata;
 }
 
-/** Settings of a server; the last two have defaults. */
-export interface ServerOptions extends ListenOptions {
+/** Settings of a server; what listeners of every transport have not has defaults. */
+export interface ServerOptions extends Omit<ListenOptions, "tls"> {
   /** Certificates where it speaks TLS. */
-  readonly tls?: TlsOptions;
+  readonly tls?: TlsOptions | TlsSource;
+  /** A client's TLS handshake failed, and why. */
+  readonly handshakeFailed?: (error: Error) => void;
   /** Limits of its connections. */
   readonly http2?: Partial<Http2Options>;
 }
 
 /** Serves a router over HTTP/2 with the transport of our own. */
 export async function listen(router: Router, options: ServerOptions): Promise<Listener> {
-  const { host, port, messageBytesMax, concurrentStreamsMax, tls, http2 } = options;
+  const { host, port, messageBytesMax, concurrentStreamsMax, tls, clientCertificates, http2 } = options;
+  const [source, fixed] = tls === undefined ? [] : isTlsSource(tls) ? [tls] : [undefined, tls];
+  const certificates = source === undefined ? fixed : tlsOptions(source.current());
+  const mutual = clientCertificates === true ? { requestCert: true, rejectUnauthorized: true } : {};
   const server = await listenHttp2({
     host,
     port,
-    ...(tls === undefined ? {} : { tls }),
+    ...(certificates === undefined ? {} : { tls: { ...certificates, ...mutual } }),
     http2: { concurrentStreamsMax, ...http2 },
+    handshakeFailed: (error) => options.handshakeFailed?.(explainHandshake(error)),
     request: (stream, block, end) => accept(router, messageBytesMax, stream, block, end),
   });
-  return { port: server.port, drain: (graceMs) => server.drain(graceMs) };
+  const unwatch = source?.watch(() => server.setCertificates(tlsOptions(source.current())));
+  return {
+    port: server.port,
+    drain(graceMs) {
+      unwatch?.();
+      return server.drain(graceMs);
+    },
+  };
 }
 
 function accept(
