@@ -85,11 +85,13 @@ describe("the HTTP edge", () => {
     expect(preflight.headers.get("access-control-allow-headers")).toContain("x-weft-request-id");
   });
 
-  test("an oversize message and an unknown path are refused", async () => {
+  test("an oversize message, an unknown field and an unknown path are refused", async () => {
     const post = (path: string, body: string) =>
       fetch(base + path, { method: "POST", headers: { "content-type": "application/json" }, body });
     const large = JSON.stringify({ scenario: "x".repeat(2_000) });
     expect((await post("/weft.gateway.v1.GatewayService/Score", large)).status).toBe(429);
+    const misspelt = await post("/weft.gateway.v1.GatewayService/Score", JSON.stringify({ scenarios: "fraud" }));
+    expect([misspelt.status, await misspelt.text()]).toEqual([400, expect.stringContaining("scenarios")]);
     expect((await post("/weft.gateway.v1.GatewayService/Fly", "{}")).status).toBe(404);
   });
 });

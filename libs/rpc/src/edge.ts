@@ -29,6 +29,8 @@ export async function listenEdge(
 ): Promise<Listener> {
   const handle = connectNodeAdapter({
     readMaxBytes: options.messageBytesMax,
+    // A misspelt field would be answered as if it had not been sent.
+    jsonOptions: { ignoreUnknownFields: false },
     routes: (routes) => {
       for (const service of services) bind(routes, service, router);
     },

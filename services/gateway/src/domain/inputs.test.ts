@@ -100,7 +100,8 @@ describe("event time", () => {
   });
 
   test.each<[bigint, number, RegExp]>([
-    [-1n, 0, /before 1970/],
+    [-1n, 0, /beginning of 1970/],
+    [0n, 999, /beginning of 1970/],
     [0n, -1, /nanos/],
     [0n, 1_000_000_000, /nanos/],
     [1_700_000_002n, 0, /ahead/],

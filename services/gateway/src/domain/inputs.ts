@@ -183,7 +183,7 @@ export function readEventTimeUs(
     return 0;
   }
   const timeMs = seconds * 1_000 + time.nanos / 1_000_000;
-  if (timeMs < 0) faults.add("event_time", "must not be before 1970");
+  if (timeMs < 0.001) faults.add("event_time", "must be after the beginning of 1970");
   else if (timeMs > nowMs + aheadMaxMs)
     faults.add("event_time", `must be at most ${aheadMaxMs / 1_000} s ahead of the gateway's clock`);
   return seconds * 1_000_000 + Math.floor(time.nanos / 1_000);
