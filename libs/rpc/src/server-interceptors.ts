@@ -99,7 +99,7 @@ function measure(seconds: Histogram, inFlight: Gauge): Interceptor {
     string,
     { readonly ok: ReturnType<Histogram["with"]>; readonly flying: ReturnType<Gauge["with"]> }
   >();
-  return (next) => async (call) => {
+  return (next) => (call) => {
     const method = call.method.name;
     let own = series.get(method);
     if (own === undefined) {

@@ -13,6 +13,7 @@ import {
   type StreamReceiver,
 } from "@weft/http2";
 import type { CallScope, CancelReason, Metadata } from "../context.ts";
+import { deadlines, type Timed } from "../deadline-wheel.ts";
 import { cancelError, errors } from "../errors.ts";
 import { connect as connectGrpcJs } from "../grpc-js/client.ts";
 import { metadataValue, writeIdentity } from "../identity.ts";
@@ -25,7 +26,6 @@ import { type ConnectOptions, singleMessage, type Transport } from "../transport
 import { type CallPeer, Channel, type ChannelOptions, type Waiter } from "./channel.ts";
 import { noChannelMetrics } from "./channel-metrics.ts";
 import { type Codec, codecOf, keptEncoded, sendMessage } from "./codec.ts";
-import { deadlines, type Timed } from "./deadline-wheel.ts";
 import type { Link } from "./endpoint.ts";
 import { MessageQueue } from "./message-queue.ts";
 import { MessageReader, type MessageSink, type RawMessage } from "./message-reader.ts";

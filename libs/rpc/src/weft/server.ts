@@ -13,6 +13,7 @@ import {
 } from "@weft/http2";
 import { parseTraceparent, type TraceContext } from "@weft/telemetry";
 import { CallScope, type Metadata, type RequestIdentity } from "../context.ts";
+import { deadlines, type Timed } from "../deadline-wheel.ts";
 import { cancelError, errors, toWeftError } from "../errors.ts";
 import { identityKeys, readIdentity } from "../identity.ts";
 import { isStream, type Payload } from "../interceptor.ts";
@@ -23,7 +24,6 @@ import { explainHandshake } from "../tls/handshake-failure.ts";
 import { isTlsSource, type TlsSource, tlsOptions } from "../tls/tls-source.ts";
 import { type Invoke, type Listener, type ListenOptions, type Router, singleMessage } from "../transport.ts";
 import { type Codec, codecOf, sendMessage } from "./codec.ts";
-import { deadlines, type Timed } from "./deadline-wheel.ts";
 import { MessageQueue } from "./message-queue.ts";
 import { MessageReader, type MessageSink, type RawMessage } from "./message-reader.ts";
 import { fieldsOf, metadataOf } from "./metadata.ts";

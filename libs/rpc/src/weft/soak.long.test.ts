@@ -3,9 +3,9 @@ import { runInNewContext } from "node:vm";
 import { expect, test } from "@jest/globals";
 import { gateway, health } from "@weft/contracts";
 import { Code, createErrors, type WeftError } from "@weft/errors";
+import { deadlines } from "../deadline-wheel.ts";
 import { createClient, type Handlers, ServiceRouter } from "../index.ts";
 import { connect } from "./client.ts";
-import { deadlines } from "./deadline-wheel.ts";
 import { listen } from "./server.ts";
 
 /** The whole of it is WEFT_SOAK_CALLS=10000000. */

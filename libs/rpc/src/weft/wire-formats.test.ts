@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { DeadlineWheel, type Timed } from "./deadline-wheel.ts";
+import { DeadlineWheel, type Timed } from "../deadline-wheel.ts";
 import { MessageReader } from "./message-reader.ts";
 import { decodePercent, encodePercent } from "./percent.ts";
 import { formatTimeout, parseTimeout } from "./timeout.ts";

@@ -13,6 +13,7 @@ describe("rpc peers", () => {
       NotFound: feature.FeatureStatus.NOT_FOUND,
       OutsideMaxAge: feature.FeatureStatus.OUTSIDE_MAX_AGE,
       Defaulted: feature.FeatureStatus.DEFAULTED,
+      Unavailable: feature.FeatureStatus.UNAVAILABLE,
     });
   });
 
