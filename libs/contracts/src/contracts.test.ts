@@ -48,6 +48,7 @@ describe("contracts", () => {
   test("every service owns what it answers", () => {
     expect(ownerOf(gateway.GatewayService.typeName)).toBe("gateway");
     expect(ownerOf("inference.GRPCInferenceService")).toBe("ranking");
+    expect(ownerOf("feast.serving.ServingService")).toBe("feature");
     expect(serviceNames.map((name) => ownerOf(`weft.${name}.v1.X`))).toEqual([...serviceNames]);
     expect(() => ownerOf("grpc.health.v1.Health")).toThrow(TypeError);
   });

@@ -1,3 +1,5 @@
+export * as feastServing from "./gen/feast/serving/ServingService_pb.ts";
+export * as feastTypes from "./gen/feast/types/Value_pb.ts";
 export * as rpcDetails from "./gen/google/rpc/error_details_pb.ts";
 export * as rpcStatus from "./gen/google/rpc/status_pb.ts";
 export * as health from "./gen/grpc/health/v1/health_pb.ts";

@@ -17,6 +17,7 @@ export type ServiceName = (typeof serviceNames)[number];
 /** The service that answers a protobuf service, for example ranking for inference.GRPCInferenceService. */
 export function ownerOf(typeName: string): ServiceName {
   if (typeName.startsWith("inference.")) return "ranking";
+  if (typeName.startsWith("feast.")) return "feature";
   const owner = serviceNames.find((name) => typeName.startsWith(`weft.${name}.`));
   if (owner === undefined) throw new TypeError(`no service owns ${typeName}`);
   return owner;

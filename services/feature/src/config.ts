@@ -6,6 +6,10 @@ export const config = defineConfig("feature", {
     default: "",
     doc: "Folder of the offline store, with one folder a scenario; empty: `offline` in the service's data folder.",
   }),
+  feastScenario: text({
+    default: "",
+    doc: "Scenario that calls of Feast's contract read where they do not name one with the metadata `x-weft-scenario`; empty: the only one served.",
+  }),
   rowsMax: integer({ default: 1_000, min: 1, max: 10_000, doc: "Rows in one read." }),
   featuresMax: integer({ default: 2_000, min: 1, max: 10_000, doc: "Feature references in one read." }),
   plansMax: integer({

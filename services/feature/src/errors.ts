@@ -3,6 +3,11 @@ import { Code, createErrors } from "@weft/errors";
 /** Every reason that the online side of the feature service may give. */
 export const errors = createErrors("weft.feature", {
   REQUEST_INVALID: { code: Code.InvalidArgument, message: (m: { fault: string }) => m.fault },
+  SCENARIO_AMBIGUOUS: {
+    code: Code.InvalidArgument,
+    message: (m: { scenarios: string; metadata: string }) =>
+      `the call names no scenario of those served (${m.scenarios === "" ? "none" : m.scenarios}); name one with the metadata ${m.metadata}`,
+  },
   FEATURE_UNKNOWN: {
     code: Code.NotFound,
     message: (m: { feature: string; scenario: string }) => `scenario "${m.scenario}" has no feature "${m.feature}"`,

@@ -1,6 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { feature as contract, registry } from "@weft/contracts";
+import { feature as contract, feastServing, registry } from "@weft/contracts";
 import { observeReleases, ReleaseSource } from "@weft/release";
 import { defineService } from "@weft/service";
 import { createDuckDbStore } from "./adapters/duckdb.ts";
@@ -10,6 +10,7 @@ import { SqliteMaterializationCatalog } from "./adapters/sqlite-materialization-
 import { config } from "./config.ts";
 import type { FeatureRelease } from "./domain/feature-release.ts";
 import { Ingest } from "./domain/ingest.ts";
+import { createFeastHandlers } from "./feast-service.ts";
 import { JobTurns } from "./job-turns.ts";
 import { createMaterializationMetrics } from "./materialization-metrics.ts";
 import { MaterializationSchedule } from "./materialization-schedule.ts";
@@ -120,8 +121,18 @@ export const feature = defineService({
     void releases.firstReleaseWarm().then(() => readiness.set("releases", true));
     const resolve = (scenario: string, release: string) => releases.resolve(scenario, release);
     const resolveOffline = (scenario: string, release: string) => resolve(scenario, release).offline;
+    const online = createOnlineHandlers({ resolve, store, ingest, metrics, nowUs, limits: settings });
+    rpc.serve(
+      feastServing.ServingService,
+      createFeastHandlers({
+        resolve,
+        scenarios: () => [...new Set(releases.all().map(({ release }) => release.scenario))],
+        scenario: settings.feastScenario,
+        getOnlineFeatures: online.getOnlineFeatures,
+      }),
+    );
     rpc.serve(contract.FeatureService, {
-      ...createOnlineHandlers({ resolve, store, ingest, metrics, nowUs, limits: settings }),
+      ...online,
       ...createMaterializationHandlers({ resolve: resolveOffline, materializer, catalog }),
       ...createOfflineHandlers({
         resolve: resolveOffline,

@@ -70,9 +70,12 @@ export class ParityReplay {
   async values({ view, features }: NeededView): Promise<Value[][]> {
     const reading = view.createReading(features);
     const values = reading.features.map(() => new Array<Value>(this.#reads.length).fill(null));
-    const take = (state: ViewState | undefined, index: number) => {
-      view.read(state, this.#reads[index]?.eventTimeUs ?? 0, reading);
-      for (let i = 0; i < values.length; i++) (values[i] ?? [])[index] = reading.value(i);
+    const take = (state: ViewState | undefined, index: number, same: number | undefined) => {
+      if (same === undefined) view.read(state, this.#reads[index]?.eventTimeUs ?? 0, reading);
+      for (let i = 0; i < values.length; i++) {
+        const column = values[i] ?? [];
+        column[index] = same === undefined ? reading.value(i) : (column[same] ?? null);
+      }
     };
     let history = await this.#history(view);
     for (;;) {
@@ -162,11 +165,14 @@ SELECT row_id FROM answers WHERE asks = 1 AND newest_us > event_us`);
     return table;
   }
 
-  /** Replays the keys of the history. Answers the row ids that must wait for another pass. */
+  /**
+   * Replays the keys of the history. Hands each read its state, and an earlier read that found the same where there is
+   * one. Answers the row ids that must wait for another pass.
+   */
   async #pass(
     view: CompiledView,
     history: HistoryQuery,
-    take: (state: ViewState | undefined, index: number) => void,
+    take: (state: ViewState | undefined, index: number, same: number | undefined) => void,
   ): Promise<number[]> {
     const fields = fieldsRead(view);
     const source = new RowReader(view, fields);
@@ -188,7 +194,10 @@ SELECT row_id FROM answers WHERE asks = 1 AND newest_us > event_us`);
       let state: ViewState | undefined;
       let newestUs = 0;
       let deferred: Deferred[] = [];
+      let last: number | undefined;
+      let lastUs = Number.NaN;
       const apply = ({ row, receivedUs }: Deferred) => {
+        last = undefined;
         state ??= view.emptyState();
         state.apply(row);
         newestUs = Math.max(newestUs, receivedUs);
@@ -211,6 +220,7 @@ SELECT row_id FROM answers WHERE asks = 1 AND newest_us > event_us`);
             state = undefined;
             newestUs = 0;
             deferred = [];
+            last = undefined;
           }
           const readUs = this.#reads[id - 1]?.readTimeUs ?? 0;
           if (newestUs > readUs) {
@@ -234,7 +244,9 @@ SELECT row_id FROM answers WHERE asks = 1 AND newest_us > event_us`);
           }
           for (const one of deferred) if (one.receivedUs <= readUs) apply(one);
           deferred = deferred.filter(({ receivedUs }) => receivedUs > readUs);
-          take(state, id - 1);
+          take(state, id - 1, time === lastUs ? last : undefined);
+          last = id - 1;
+          lastUs = time;
         }
       }
     } finally {

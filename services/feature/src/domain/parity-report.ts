@@ -57,7 +57,7 @@ export interface ParityReport {
   /** Vectors that lack a key or a request field. */
   readonly incomplete: number;
   readonly features: readonly FeatureParity[];
-  /** The first that were found. */
+  /** The first that were found, those that nothing explains before the others. */
   readonly differences: readonly ParityDifference[];
 }
 

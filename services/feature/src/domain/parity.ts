@@ -60,7 +60,8 @@ export async function checkParity(options: ParityOptions): Promise<ParityReport>
     const replay = await ParityReplay.open(workspace, entities, vectors);
     const recomputed = await recompute(replay, needs, references, vectors);
     const circumstances = new Circumstances(replay, options.settleUs);
-    const differences: ParityDifference[] = [];
+    const unexplained: ParityDifference[] = [];
+    const explained: ParityDifference[] = [];
     const features: FeatureParity[] = [];
     for (const [column, reference] of references.entries()) {
       const type = typeOfFeature(needs, reference);
@@ -89,11 +90,13 @@ export async function checkParity(options: ParityOptions): Promise<ParityReport>
         }
         const circumstance = await circumstances.of(viewsOf(needs, reference), row);
         feature[circumstance ?? verdict]++;
-        if (differences.length === differencesMax) continue;
+        const list = circumstance === undefined ? unexplained : explained;
+        if (list.length === differencesMax) continue;
         const status = statuses[column] ?? 0;
-        differences.push({ id, reference, served, recomputed: expected, status, circumstance });
+        list.push({ id, reference, served, recomputed: expected, status, circumstance });
       }
     }
+    const differences = [...unexplained, ...explained].slice(0, differencesMax);
     return { compared: vectors.length, incomplete, features, differences };
   } finally {
     await workspace.close();

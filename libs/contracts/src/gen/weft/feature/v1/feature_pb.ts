@@ -1989,7 +1989,7 @@ export type CheckParityResponse = Message<"weft.feature.v1.CheckParityResponse">
   features: FeatureParity[];
 
   /**
-   * The first values that disagree, at most 100.
+   * The first values that disagree, at most 100; those that nothing explains come first.
    *
    * @generated from field: repeated weft.feature.v1.ParityDifference differences = 5;
    */
