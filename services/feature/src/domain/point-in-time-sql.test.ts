@@ -9,7 +9,7 @@ import type { ColumnSpec, OfflineWorkspace } from "./offline-store.ts";
 import { asOfSql, eventsSql, keysSql, newestSql, readsSql, spineSql } from "./point-in-time-sql.ts";
 
 const seed = 20_251;
-const cases = 4_000;
+const cases = 10_500;
 
 interface Fact {
   readonly card: bigint | null;
@@ -18,6 +18,14 @@ interface Fact {
   readonly createdUs: number;
   readonly amount: number | null;
   readonly note: string | null;
+}
+
+/** A label of a spine: of an event, known at the same time, later, or at a time that was not kept. */
+interface Label {
+  readonly row: number;
+  readonly eventUs: number;
+  readonly knownUs: number | null;
+  readonly value: number | null;
 }
 
 interface Ask {
@@ -276,5 +284,70 @@ describe("point-in-time SQL", () => {
     const part = await ordered(spine("facts", { startUs: 2, endUs: 6, labelTime: "known" }));
     const inside = facts.filter((f) => f.amount !== null && f.eventUs >= 2 && f.eventUs < 6 && f.createdUs <= 6);
     expect(part).toHaveLength(inside.length);
+  });
+
+  test(`labels that arrive late are taken once they are known (${cases} labels, seed ${seed + 1})`, async () => {
+    const random = seededRandom(seed + 1);
+    const upTo = (count: number) => Math.floor(random() * count);
+    const labels = Array.from({ length: cases }, (_, row): Label => {
+      const eventUs = upTo(40);
+      const knownUs = random() < 0.1 ? null : random() < 0.3 ? eventUs : eventUs + upTo(20);
+      return { row, eventUs, knownUs, value: random() < 0.1 ? null : upTo(2) };
+    });
+    await write(
+      "labels",
+      [
+        { name: "event_us", type: "count" },
+        { name: "created_us", type: "count" },
+        { name: "f_row", type: "int64" },
+        { name: "f_value", type: "float64" },
+        { name: "f_known", type: "int64" },
+      ],
+      [
+        labels.map(({ eventUs }) => eventUs),
+        labels.map(({ eventUs }) => eventUs),
+        labels.map(({ row }) => BigInt(row)),
+        labels.map(({ value }) => value),
+        labels.map(({ knownUs }) => (knownUs === null ? null : BigInt(knownUs))),
+      ],
+    );
+    const source = defineSource({
+      name: "labels",
+      file: "labels.csv",
+      eventTime: "t",
+      fields: { row: "int64", value: "float64", known: "int64" },
+    });
+    let taken = 0;
+    for (let attempt = 0; attempt < 20; attempt++) {
+      const startUs = random() < 0.3 ? undefined : upTo(30);
+      const endUs = random() < 0.2 ? undefined : (startUs ?? 0) + 1 + upTo(30);
+      const sql = spineSql({
+        from: "labels",
+        source,
+        label: "value",
+        labelTime: "known",
+        fields: ["row"],
+        startUs,
+        endUs,
+      });
+      const rows = await read(
+        `SELECT event_us, label, f_row FROM (${sql}) s ORDER BY row_id`,
+        { name: "event_us", type: "count" },
+        { name: "label", type: "float64" },
+        { name: "f_row", type: "int64" },
+      );
+      const expected = labels
+        .filter(
+          ({ eventUs, knownUs, value }) =>
+            value !== null &&
+            (startUs === undefined || eventUs >= startUs) &&
+            (endUs === undefined || (eventUs < endUs && (knownUs === null || knownUs <= endUs))),
+        )
+        .sort((a, b) => a.eventUs - b.eventUs || a.row - b.row)
+        .map(({ eventUs, value, row }) => [eventUs, value, BigInt(row)]);
+      expect({ startUs, endUs, rows }).toEqual({ startUs, endUs, rows: expected });
+      taken += rows.length;
+    }
+    expect(taken).toBeGreaterThan(cases);
   });
 });
