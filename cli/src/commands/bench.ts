@@ -1,9 +1,10 @@
+import { benchFeatures } from "../bench/features.ts";
 import { benchHop } from "../bench/hop.ts";
 import { printResult } from "../bench/result.ts";
 import { benchScore } from "../bench/score.ts";
 import { CommandFailure } from "../failure.ts";
 
-const benches = { hop: benchHop, score: benchScore } as const;
+const benches = { features: benchFeatures, hop: benchHop, score: benchScore } as const;
 
 /** Runs a bench by name and prints what it measured. */
 export async function bench(

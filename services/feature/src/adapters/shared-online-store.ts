@@ -199,9 +199,10 @@ export class SharedOnlineStore implements OnlineStore {
       setImmediate(() => {
         this.#pending = undefined;
         const { clock, readTimeoutMs } = this.#options;
-        const timer = clock.setTimer(readTimeoutMs, () =>
-          reject(new Error(`the store did not answer within ${readTimeoutMs} ms`)),
-        );
+        const timer = clock.setTimer(readTimeoutMs, () => {
+          // An answer that came while this thread was held up is still taken: sockets are read before this runs.
+          setImmediate(() => reject(new Error(`the store did not answer within ${readTimeoutMs} ms`)));
+        });
         this.#backend
           .read(tables, keys)
           .finally(() => timer.cancel())
