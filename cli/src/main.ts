@@ -5,7 +5,7 @@ import { ScenarioError } from "@weft/scenario";
 import { describeServices } from "@weft/service";
 import { Command, InvalidArgumentError } from "commander";
 import { recommend, score } from "./commands/ask.ts";
-import { bench } from "./commands/bench.ts";
+import { bench, benchNames } from "./commands/bench.ts";
 import { push, release } from "./commands/deploy.ts";
 import { doctor } from "./commands/doctor.ts";
 import { parity } from "./commands/parity.ts";
@@ -156,8 +156,8 @@ program
 
 program
   .command("bench")
-  .description("measure: score or hop")
-  .argument("<name>", "score, hop")
+  .description("measure, beside a yardstick in the same run")
+  .argument("<name>", benchNames.join(", "))
   .option("--seconds <n>", "length of each measurement", whole, 10)
   .option(...json)
   .action((name: string, options) => bench(name, { json: options.json, seconds: options.seconds }));

@@ -6,11 +6,14 @@ import { CommandFailure } from "../failure.ts";
 
 const benches = { features: benchFeatures, hop: benchHop, score: benchScore } as const;
 
+/** Names of the benches. */
+export const benchNames: readonly string[] = Object.keys(benches);
+
 /** Runs a bench by name and prints what it measured. */
 export async function bench(
   name: string,
   options: { readonly seconds: number; readonly json: boolean },
 ): Promise<void> {
-  if (!(name in benches)) throw new CommandFailure(`no bench "${name}"; there are ${Object.keys(benches).join(", ")}`);
+  if (!(name in benches)) throw new CommandFailure(`no bench "${name}"; there are ${benchNames.join(", ")}`);
   printResult(await benches[name as keyof typeof benches](options.seconds), options.json);
 }
