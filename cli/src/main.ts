@@ -8,6 +8,7 @@ import { recommend, score } from "./commands/ask.ts";
 import { bench, benchNames } from "./commands/bench.ts";
 import { push, release } from "./commands/deploy.ts";
 import { doctor } from "./commands/doctor.ts";
+import { lineage } from "./commands/lineage.ts";
 import { parity } from "./commands/parity.ts";
 import { serve } from "./commands/serve.ts";
 import { train } from "./commands/train.ts";
@@ -153,6 +154,19 @@ program
   .option("--timeout-ms <ms>", "deadline of each model's check", whole, 300_000)
   .option(...json)
   .action((scenario: string, options) => parity(scenario, { ...options, settings }));
+
+program
+  .command("lineage")
+  .description("show what a part of a scenario came from and what came of it, from the sources to the releases")
+  .argument("<scenario>", "scenario name")
+  .argument(
+    "[part]",
+    "source:<name>, view:<name>@<version>, training-set:<hash>, model:<name>@<version> or release:<id>",
+  )
+  .option(...json)
+  .action((scenario: string, part: string | undefined, options) =>
+    lineage(scenario, part, { json: options.json, settings }),
+  );
 
 program
   .command("bench")

@@ -7,7 +7,7 @@ import { feature, gateway, health, inference, monitoring, registry, retrieval } 
 import { Code, type WeftError } from "@weft/errors";
 import { createClient, grpcJs } from "@weft/rpc";
 import { grpcurlPath } from "./grpcurl.ts";
-import { removeState, startWeft, type Weft } from "./weft.ts";
+import { removeState, runWeft, startWeft, type Weft } from "./weft.ts";
 
 const execute = promisify(execFile);
 
@@ -276,6 +276,23 @@ export function endToEndContract(name: string, args: readonly string[], answered
       expect(keys(exact)).toHaveLength(100);
       const found = new Set(keys(exact));
       expect(keys(graph).filter((key) => found.has(key)).length).toBeGreaterThanOrEqual(90);
+    });
+
+    test("lineage leads from a release back to its sources, and from a source to the releases", async () => {
+      const id = weft.output.releases.fraud ?? "";
+      const { host, port } = weft.output.addresses.registry;
+      const { code, stdout } = await runWeft(["lineage", "fraud", `release:${id}`, `--peers.registry=${host}:${port}`]);
+      expect(code).toBe(0);
+      const lines = stdout.trim().split("\n");
+      for (const kind of ["source", "view", "training-set", "model", "release"])
+        expect(lines.some((line) => line.startsWith(`${kind} `))).toBe(true);
+      expect(lines.at(-1)).toContain(`release ${id} <- `);
+      const [source = ""] = lines.filter((line) => line.startsWith("source "));
+      const { releases } = await weft.dial(registry.RegistryService).getLineage({
+        scenario: "fraud",
+        part: { case: "source", value: source.slice(7) },
+      });
+      expect(releases.map((release) => release.id)).toContain(id);
     });
 
     test("the registry pushes a moved label to a watcher in under a second", async () => {

@@ -117,7 +117,18 @@ describe("what a person gets wrong", () => {
   });
 
   test("every command explains itself", async () => {
-    for (const command of ["up", "serve", "train", "push", "release", "recommend", "score", "bench", "doctor"]) {
+    for (const command of [
+      "up",
+      "serve",
+      "train",
+      "push",
+      "release",
+      "lineage",
+      "recommend",
+      "score",
+      "bench",
+      "doctor",
+    ]) {
       const { code, stdout } = await runWeft([command, "--help"]);
       expect({ command, code }).toEqual({ command, code: 0 });
       expect(stdout).toContain(`Usage: weft ${command}`);

@@ -85,6 +85,7 @@ export function transportContract(name: string, open: OpenTransport): void {
         getRelease: unused,
         listReleases: unused,
         setLabel: unused,
+        getLineage: unused,
         async *watchReleases() {
           yield {};
           await new Promise(() => {});

@@ -47,6 +47,7 @@ function fakeRegistry() {
     listModels: refuse,
     createRelease: refuse,
     setLabel: refuse,
+    getLineage: refuse,
     watchReleases: refuse,
     getRelease({ id }) {
       check();

@@ -2,6 +2,7 @@ import type { registry } from "@weft/contracts";
 import type { FieldViolation } from "@weft/errors";
 import type { IndexGeneration, Label, ModelContent, TensorSignature, VersionReference } from "./domain/catalog.ts";
 import { labels } from "./domain/catalog.ts";
+import type { LineagePart } from "./domain/lineage.ts";
 import { isDigest, isName, isVersion, nameRule } from "./domain/names.ts";
 import { signatureDatatypes } from "./domain/onnx.ts";
 import type { ReleaseRequest } from "./domain/release.ts";
@@ -190,6 +191,39 @@ function lineageOf(checks: Checks, lineage: registry.Lineage | undefined): Model
 export function viewReferenceOf(reference: string): VersionReference | undefined {
   const [name = "", version = "", ...rest] = reference.split("@");
   return isName(name) && isVersion(version) && rest.length === 0 ? { name, version } : undefined;
+}
+
+/** The part whose lineage a request asks for; undefined for all of the scenario. */
+export function lineagePartOf({ scenario, part }: registry.GetLineageRequest): LineagePart | undefined {
+  const checks = new Checks();
+  checks.name("scenario", scenario);
+  const versioned = (kind: "view" | "model", field: string, { name, version }: VersionReference): LineagePart => {
+    checks.name(`${field}.name`, name);
+    checks.that(isVersion(version), `${field}.version`, "must be a whole number from 1 up");
+    return { kind, name, version };
+  };
+  const read = (): LineagePart | undefined => {
+    switch (part.case) {
+      case "source":
+        checks.text("source", part.value, 128);
+        return { kind: "source", name: part.value };
+      case "featureView":
+        return versioned("view", "feature_view", part.value);
+      case "trainingSetHash":
+        checks.digest("training_set_hash", part.value);
+        return { kind: "training-set", hash: part.value };
+      case "model":
+        return versioned("model", "model", part.value);
+      case "releaseId":
+        checks.text("release_id", part.value, 128);
+        return { kind: "release", id: part.value };
+      default:
+        return undefined;
+    }
+  };
+  const found = read();
+  checks.done();
+  return found;
 }
 
 /** The release that a request asks for. */

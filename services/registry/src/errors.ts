@@ -73,6 +73,10 @@ export const errors = createErrors("weft.registry", {
     message: (m: { scenario: string; view: string; version: string }) =>
       `no feature view "${m.view}"${m.version === "" ? "" : ` version "${m.version}"`} in scenario "${m.scenario}"`,
   },
+  LINEAGE_UNKNOWN: {
+    code: Code.NotFound,
+    message: (m: { scenario: string; part: string }) => `no ${m.part} in the lineage of scenario "${m.scenario}"`,
+  },
   RELEASE_NOT_FOUND: {
     code: Code.NotFound,
     message: (m: { release: string }) => `no release "${m.release}"`,

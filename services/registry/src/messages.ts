@@ -1,6 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { registry } from "@weft/contracts";
-import type { FeatureViewVersion, LabelState, ModelVersion, Release } from "./domain/catalog.ts";
+import type { FeatureViewVersion, LabelState, ModelVersion, Release, VersionReference } from "./domain/catalog.ts";
+import type { Lineage } from "./domain/lineage.ts";
 
 function timestamp(us: number): { seconds: bigint; nanos: number } {
   const seconds = Math.floor(us / 1e6);
@@ -51,6 +52,25 @@ export function releaseMessage(release: Release): MessageInitShape<typeof regist
     featureViews: release.featureViews.map(({ name, version }) => ({ name, version })),
     indexes: release.indexes.map(({ index, generation }) => ({ index, generation: BigInt(generation) })),
     createTime: timestamp(release.createTimeUs),
+  };
+}
+
+/** A lineage as a message. */
+export function lineageMessage(lineage: Lineage): MessageInitShape<typeof registry.GetLineageResponseSchema> {
+  const references = (list: readonly VersionReference[]) => list.map(({ name, version }) => ({ name, version }));
+  return {
+    sources: [...lineage.sources],
+    featureViews: lineage.featureViews.map(({ name, version, source }) => ({ name, version, source })),
+    trainingSets: lineage.trainingSets.map(({ hash, featureViews }) => ({
+      hash,
+      featureViews: references(featureViews),
+    })),
+    models: lineage.models.map(({ name, version, trainingSetHash }) => ({ name, version, trainingSetHash })),
+    releases: lineage.releases.map(({ id, models, featureViews }) => ({
+      id,
+      models: references(models),
+      featureViews: references(featureViews),
+    })),
   };
 }
 

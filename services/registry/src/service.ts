@@ -1,11 +1,12 @@
 import type { registry } from "@weft/contracts";
 import { isWeftError } from "@weft/errors";
 import type { CallContext, Handlers } from "@weft/rpc";
-import { Checks, check, labelOf, modelOf, releaseRequestOf, viewReferenceOf } from "./checks.ts";
+import { Checks, check, labelOf, lineagePartOf, modelOf, releaseRequestOf, viewReferenceOf } from "./checks.ts";
 import type { Settings } from "./config.ts";
 import type { ArtifactStore } from "./domain/artifact-store.ts";
 import type { Catalog, LabelMove, ModelContent, ModelVersion, Page, PageQuery } from "./domain/catalog.ts";
 import { Gate } from "./domain/gate.ts";
+import { describePart, lineageOf, wholeLineage } from "./domain/lineage.ts";
 import { walkOnnx } from "./domain/onnx.ts";
 import { decodePageToken, encodePageToken } from "./domain/page-token.ts";
 import { featureViewContent } from "./domain/records.ts";
@@ -13,7 +14,7 @@ import { composeRelease } from "./domain/release.ts";
 import type { ReleaseFeed } from "./domain/release-feed.ts";
 import { compareSignature } from "./domain/signature.ts";
 import { errors } from "./errors.ts";
-import { featureViewMessage, labelStateMessage, modelMessage, releaseMessage } from "./messages.ts";
+import { featureViewMessage, labelStateMessage, lineageMessage, modelMessage, releaseMessage } from "./messages.ts";
 import type { RegistryMetrics } from "./metrics.ts";
 
 /** What the handlers work with. */
@@ -32,6 +33,8 @@ const definitionBytesMax = 1_048_576;
 /** Below the 4 MiB that gRPC clients take of a message by default. */
 const pageBytesMax = 2_097_152;
 const requestIdBytesMax = 128;
+/** Most view versions, models and releases of a scenario that a lineage is made of. */
+const lineageEntriesMax = 1_000;
 
 /** The handlers of weft.registry.v1.RegistryService. */
 export function createRegistryService(parts: RegistryParts): Handlers<typeof registry.RegistryService> {
@@ -134,6 +137,24 @@ export function createRegistryService(parts: RegistryParts): Handlers<typeof reg
     async listReleases(request) {
       const page = await list("releases", request, (query) => catalog.listReleases(query));
       return { releases: page.entries.map(releaseMessage), nextPageToken: page.nextPageToken };
+    },
+
+    async getLineage(request) {
+      const part = lineagePartOf(request);
+      const { scenario } = request;
+      const query = { scenario, limit: lineageEntriesMax, bytesMax: Number.POSITIVE_INFINITY, before: undefined };
+      const [views, models, releases] = await Promise.all([
+        catalog.listFeatureViews(query),
+        catalog.listModels(query),
+        catalog.listReleases(query),
+      ]);
+      const whole = wholeLineage({ views: views.entries, models: models.entries, releases: releases.entries });
+      const found = part === undefined ? whole : lineageOf(whole, part);
+      if (found === undefined) throw errors.LINEAGE_UNKNOWN({ scenario, part: describePart(part) });
+      return {
+        ...lineageMessage(found),
+        truncated: [views, models, releases].some(({ before }) => before !== undefined),
+      };
     },
 
     async setLabel(request) {

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/registry/v1/registry.proto.
  */
 export const file_weft_registry_v1_registry: GenFile = /*@__PURE__*/
-  fileDesc("Ch93ZWZ0L3JlZ2lzdHJ5L3YxL3JlZ2lzdHJ5LnByb3RvEhB3ZWZ0LnJlZ2lzdHJ5LnYxIjMKElB1dEFydGlmYWN0UmVxdWVzdBIOCgZkaWdlc3QYASABKAkSDQoFY2h1bmsYAiABKAwiOQoTUHV0QXJ0aWZhY3RSZXNwb25zZRIOCgZkaWdlc3QYASABKAkSEgoKc2l6ZV9ieXRlcxgCIAEoAyIkChJHZXRBcnRpZmFjdFJlcXVlc3QSDgoGZGlnZXN0GAEgASgJIiQKE0dldEFydGlmYWN0UmVzcG9uc2USDQoFY2h1bmsYASABKAwikwEKC0ZlYXR1cmVWaWV3EhAKCHNjZW5hcmlvGAEgASgJEgwKBG5hbWUYAiABKAkSDwoHdmVyc2lvbhgDIAEoCRISCgpkZWZpbml0aW9uGAQgASgJEg4KBmRpZ2VzdBgFIAEoCRIvCgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiUAoaUmVnaXN0ZXJGZWF0dXJlVmlld1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSDAoEbmFtZRgCIAEoCRISCgpkZWZpbml0aW9uGAMgASgJIlIKG1JlZ2lzdGVyRmVhdHVyZVZpZXdSZXNwb25zZRIzCgxmZWF0dXJlX3ZpZXcYASABKAsyHS53ZWZ0LnJlZ2lzdHJ5LnYxLkZlYXR1cmVWaWV3IlIKF0xpc3RGZWF0dXJlVmlld3NSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJImkKGExpc3RGZWF0dXJlVmlld3NSZXNwb25zZRI0Cg1mZWF0dXJlX3ZpZXdzGAEgAygLMh0ud2VmdC5yZWdpc3RyeS52MS5GZWF0dXJlVmlldxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiQAoPVGVuc29yU2lnbmF0dXJlEgwKBG5hbWUYASABKAkSEAoIZGF0YXR5cGUYAiABKAkSDQoFc2hhcGUYAyADKAMi5wEKB0xpbmVhZ2USGQoRdHJhaW5pbmdfc2V0X2hhc2gYASABKAkSFQoNdHJhaW5pbmdfcm93cxgCIAEoAxIVCg1mZWF0dXJlX3ZpZXdzGAMgAygJEhMKC2NvZGVfZGlnZXN0GAQgASgJEg8KB3RyYWluZXIYBSABKAkSOwoJbGlicmFyaWVzGAYgAygLMigud2VmdC5yZWdpc3RyeS52MS5MaW5lYWdlLkxpYnJhcmllc0VudHJ5GjAKDkxpYnJhcmllc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiqAMKBU1vZGVsEhAKCHNjZW5hcmlvGAEgASgJEgwKBG5hbWUYAiABKAkSDwoHdmVyc2lvbhgDIAEoCRIXCg9hcnRpZmFjdF9kaWdlc3QYBCABKAkSMQoGaW5wdXRzGAUgAygLMiEud2VmdC5yZWdpc3RyeS52MS5UZW5zb3JTaWduYXR1cmUSMgoHb3V0cHV0cxgGIAMoCzIhLndlZnQucmVnaXN0cnkudjEuVGVuc29yU2lnbmF0dXJlEhAKCGZlYXR1cmVzGAcgAygJEjUKB21ldHJpY3MYCCADKAsyJC53ZWZ0LnJlZ2lzdHJ5LnYxLk1vZGVsLk1ldHJpY3NFbnRyeRIqCgdsaW5lYWdlGAkgASgLMhkud2VmdC5yZWdpc3RyeS52MS5MaW5lYWdlEhgKEHJlZmVyZW5jZV9kaWdlc3QYCiABKAkSLwoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGi4KDE1ldHJpY3NFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBIj4KFFJlZ2lzdGVyTW9kZWxSZXF1ZXN0EiYKBW1vZGVsGAEgASgLMhcud2VmdC5yZWdpc3RyeS52MS5Nb2RlbCI/ChVSZWdpc3Rlck1vZGVsUmVzcG9uc2USJgoFbW9kZWwYASABKAsyFy53ZWZ0LnJlZ2lzdHJ5LnYxLk1vZGVsIkIKD0dldE1vZGVsUmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIMCgRuYW1lGAIgASgJEg8KB3ZlcnNpb24YAyABKAkiOgoQR2V0TW9kZWxSZXNwb25zZRImCgVtb2RlbBgBIAEoCzIXLndlZnQucmVnaXN0cnkudjEuTW9kZWwiTAoRTGlzdE1vZGVsc1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiVgoSTGlzdE1vZGVsc1Jlc3BvbnNlEicKBm1vZGVscxgBIAMoCzIXLndlZnQucmVnaXN0cnkudjEuTW9kZWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjEKDFJlbGVhc2VJbmRleBINCgVpbmRleBgBIAEoCRISCgpnZW5lcmF0aW9uGAIgASgDIjMKElJlbGVhc2VGZWF0dXJlVmlldxIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkihAIKB1JlbGVhc2USCgoCaWQYASABKAkSEAoIc2NlbmFyaW8YAiABKAkSEwoLY29kZV9kaWdlc3QYAyABKAkSJwoGbW9kZWxzGAQgAygLMhcud2VmdC5yZWdpc3RyeS52MS5Nb2RlbBI7Cg1mZWF0dXJlX3ZpZXdzGAUgAygLMiQud2VmdC5yZWdpc3RyeS52MS5SZWxlYXNlRmVhdHVyZVZpZXcSLwoHaW5kZXhlcxgGIAMoCzIeLndlZnQucmVnaXN0cnkudjEuUmVsZWFzZUluZGV4Ei8KC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIvCg5Nb2RlbFJlZmVyZW5jZRIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAki3QEKFENyZWF0ZVJlbGVhc2VSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEhMKC2NvZGVfZGlnZXN0GAIgASgJEjAKBm1vZGVscxgDIAMoCzIgLndlZnQucmVnaXN0cnkudjEuTW9kZWxSZWZlcmVuY2USOwoNZmVhdHVyZV92aWV3cxgEIAMoCzIkLndlZnQucmVnaXN0cnkudjEuUmVsZWFzZUZlYXR1cmVWaWV3Ei8KB2luZGV4ZXMYBSADKAsyHi53ZWZ0LnJlZ2lzdHJ5LnYxLlJlbGVhc2VJbmRleCJDChVDcmVhdGVSZWxlYXNlUmVzcG9uc2USKgoHcmVsZWFzZRgBIAEoCzIZLndlZnQucmVnaXN0cnkudjEuUmVsZWFzZSIfChFHZXRSZWxlYXNlUmVxdWVzdBIKCgJpZBgBIAEoCSJAChJHZXRSZWxlYXNlUmVzcG9uc2USKgoHcmVsZWFzZRgBIAEoCzIZLndlZnQucmVnaXN0cnkudjEuUmVsZWFzZSJOChNMaXN0UmVsZWFzZXNSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJIlwKFExpc3RSZWxlYXNlc1Jlc3BvbnNlEisKCHJlbGVhc2VzGAEgAygLMhkud2VmdC5yZWdpc3RyeS52MS5SZWxlYXNlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKUAQoPU2V0TGFiZWxSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEg0KBWxhYmVsGAIgASgJEhIKCnJlbGVhc2VfaWQYAyABKAkSIAoTZXhwZWN0ZWRfcmVsZWFzZV9pZBgEIAEoCUgAiAEBEhIKCnJlcXVlc3RfaWQYBSABKAlCFgoUX2V4cGVjdGVkX3JlbGVhc2VfaWQiJAoQU2V0TGFiZWxSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoAyIoChRXYXRjaFJlbGVhc2VzUmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCSJMCg9MYWJlbGxlZFJlbGVhc2USDQoFbGFiZWwYASABKAkSKgoHcmVsZWFzZRgCIAEoCzIZLndlZnQucmVnaXN0cnkudjEuUmVsZWFzZSJeChVXYXRjaFJlbGVhc2VzUmVzcG9uc2USEAoIcmV2aXNpb24YASABKAMSMwoIcmVsZWFzZXMYAiADKAsyIS53ZWZ0LnJlZ2lzdHJ5LnYxLkxhYmVsbGVkUmVsZWFzZTLHCQoPUmVnaXN0cnlTZXJ2aWNlEmEKC1B1dEFydGlmYWN0EiQud2VmdC5yZWdpc3RyeS52MS5QdXRBcnRpZmFjdFJlcXVlc3QaJS53ZWZ0LnJlZ2lzdHJ5LnYxLlB1dEFydGlmYWN0UmVzcG9uc2UiA5ACAigBEmEKC0dldEFydGlmYWN0EiQud2VmdC5yZWdpc3RyeS52MS5HZXRBcnRpZmFjdFJlcXVlc3QaJS53ZWZ0LnJlZ2lzdHJ5LnYxLkdldEFydGlmYWN0UmVzcG9uc2UiA5ACATABEncKE1JlZ2lzdGVyRmVhdHVyZVZpZXcSLC53ZWZ0LnJlZ2lzdHJ5LnYxLlJlZ2lzdGVyRmVhdHVyZVZpZXdSZXF1ZXN0Gi0ud2VmdC5yZWdpc3RyeS52MS5SZWdpc3RlckZlYXR1cmVWaWV3UmVzcG9uc2UiA5ACAhJuChBMaXN0RmVhdHVyZVZpZXdzEikud2VmdC5yZWdpc3RyeS52MS5MaXN0RmVhdHVyZVZpZXdzUmVxdWVzdBoqLndlZnQucmVnaXN0cnkudjEuTGlzdEZlYXR1cmVWaWV3c1Jlc3BvbnNlIgOQAgESZQoNUmVnaXN0ZXJNb2RlbBImLndlZnQucmVnaXN0cnkudjEuUmVnaXN0ZXJNb2RlbFJlcXVlc3QaJy53ZWZ0LnJlZ2lzdHJ5LnYxLlJlZ2lzdGVyTW9kZWxSZXNwb25zZSIDkAICElYKCEdldE1vZGVsEiEud2VmdC5yZWdpc3RyeS52MS5HZXRNb2RlbFJlcXVlc3QaIi53ZWZ0LnJlZ2lzdHJ5LnYxLkdldE1vZGVsUmVzcG9uc2UiA5ACARJcCgpMaXN0TW9kZWxzEiMud2VmdC5yZWdpc3RyeS52MS5MaXN0TW9kZWxzUmVxdWVzdBokLndlZnQucmVnaXN0cnkudjEuTGlzdE1vZGVsc1Jlc3BvbnNlIgOQAgESZQoNQ3JlYXRlUmVsZWFzZRImLndlZnQucmVnaXN0cnkudjEuQ3JlYXRlUmVsZWFzZVJlcXVlc3QaJy53ZWZ0LnJlZ2lzdHJ5LnYxLkNyZWF0ZVJlbGVhc2VSZXNwb25zZSIDkAICElwKCkdldFJlbGVhc2USIy53ZWZ0LnJlZ2lzdHJ5LnYxLkdldFJlbGVhc2VSZXF1ZXN0GiQud2VmdC5yZWdpc3RyeS52MS5HZXRSZWxlYXNlUmVzcG9uc2UiA5ACARJiCgxMaXN0UmVsZWFzZXMSJS53ZWZ0LnJlZ2lzdHJ5LnYxLkxpc3RSZWxlYXNlc1JlcXVlc3QaJi53ZWZ0LnJlZ2lzdHJ5LnYxLkxpc3RSZWxlYXNlc1Jlc3BvbnNlIgOQAgESVgoIU2V0TGFiZWwSIS53ZWZ0LnJlZ2lzdHJ5LnYxLlNldExhYmVsUmVxdWVzdBoiLndlZnQucmVnaXN0cnkudjEuU2V0TGFiZWxSZXNwb25zZSIDkAICEmcKDVdhdGNoUmVsZWFzZXMSJi53ZWZ0LnJlZ2lzdHJ5LnYxLldhdGNoUmVsZWFzZXNSZXF1ZXN0Gicud2VmdC5yZWdpc3RyeS52MS5XYXRjaFJlbGVhc2VzUmVzcG9uc2UiA5ACATABYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("Ch93ZWZ0L3JlZ2lzdHJ5L3YxL3JlZ2lzdHJ5LnByb3RvEhB3ZWZ0LnJlZ2lzdHJ5LnYxIjMKElB1dEFydGlmYWN0UmVxdWVzdBIOCgZkaWdlc3QYASABKAkSDQoFY2h1bmsYAiABKAwiOQoTUHV0QXJ0aWZhY3RSZXNwb25zZRIOCgZkaWdlc3QYASABKAkSEgoKc2l6ZV9ieXRlcxgCIAEoAyIkChJHZXRBcnRpZmFjdFJlcXVlc3QSDgoGZGlnZXN0GAEgASgJIiQKE0dldEFydGlmYWN0UmVzcG9uc2USDQoFY2h1bmsYASABKAwikwEKC0ZlYXR1cmVWaWV3EhAKCHNjZW5hcmlvGAEgASgJEgwKBG5hbWUYAiABKAkSDwoHdmVyc2lvbhgDIAEoCRISCgpkZWZpbml0aW9uGAQgASgJEg4KBmRpZ2VzdBgFIAEoCRIvCgtjcmVhdGVfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiUAoaUmVnaXN0ZXJGZWF0dXJlVmlld1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSDAoEbmFtZRgCIAEoCRISCgpkZWZpbml0aW9uGAMgASgJIlIKG1JlZ2lzdGVyRmVhdHVyZVZpZXdSZXNwb25zZRIzCgxmZWF0dXJlX3ZpZXcYASABKAsyHS53ZWZ0LnJlZ2lzdHJ5LnYxLkZlYXR1cmVWaWV3IlIKF0xpc3RGZWF0dXJlVmlld3NSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJImkKGExpc3RGZWF0dXJlVmlld3NSZXNwb25zZRI0Cg1mZWF0dXJlX3ZpZXdzGAEgAygLMh0ud2VmdC5yZWdpc3RyeS52MS5GZWF0dXJlVmlldxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiQAoPVGVuc29yU2lnbmF0dXJlEgwKBG5hbWUYASABKAkSEAoIZGF0YXR5cGUYAiABKAkSDQoFc2hhcGUYAyADKAMi5wEKB0xpbmVhZ2USGQoRdHJhaW5pbmdfc2V0X2hhc2gYASABKAkSFQoNdHJhaW5pbmdfcm93cxgCIAEoAxIVCg1mZWF0dXJlX3ZpZXdzGAMgAygJEhMKC2NvZGVfZGlnZXN0GAQgASgJEg8KB3RyYWluZXIYBSABKAkSOwoJbGlicmFyaWVzGAYgAygLMigud2VmdC5yZWdpc3RyeS52MS5MaW5lYWdlLkxpYnJhcmllc0VudHJ5GjAKDkxpYnJhcmllc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiqAMKBU1vZGVsEhAKCHNjZW5hcmlvGAEgASgJEgwKBG5hbWUYAiABKAkSDwoHdmVyc2lvbhgDIAEoCRIXCg9hcnRpZmFjdF9kaWdlc3QYBCABKAkSMQoGaW5wdXRzGAUgAygLMiEud2VmdC5yZWdpc3RyeS52MS5UZW5zb3JTaWduYXR1cmUSMgoHb3V0cHV0cxgGIAMoCzIhLndlZnQucmVnaXN0cnkudjEuVGVuc29yU2lnbmF0dXJlEhAKCGZlYXR1cmVzGAcgAygJEjUKB21ldHJpY3MYCCADKAsyJC53ZWZ0LnJlZ2lzdHJ5LnYxLk1vZGVsLk1ldHJpY3NFbnRyeRIqCgdsaW5lYWdlGAkgASgLMhkud2VmdC5yZWdpc3RyeS52MS5MaW5lYWdlEhgKEHJlZmVyZW5jZV9kaWdlc3QYCiABKAkSLwoLY3JlYXRlX3RpbWUYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGi4KDE1ldHJpY3NFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBIj4KFFJlZ2lzdGVyTW9kZWxSZXF1ZXN0EiYKBW1vZGVsGAEgASgLMhcud2VmdC5yZWdpc3RyeS52MS5Nb2RlbCI/ChVSZWdpc3Rlck1vZGVsUmVzcG9uc2USJgoFbW9kZWwYASABKAsyFy53ZWZ0LnJlZ2lzdHJ5LnYxLk1vZGVsIkIKD0dldE1vZGVsUmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIMCgRuYW1lGAIgASgJEg8KB3ZlcnNpb24YAyABKAkiOgoQR2V0TW9kZWxSZXNwb25zZRImCgVtb2RlbBgBIAEoCzIXLndlZnQucmVnaXN0cnkudjEuTW9kZWwiTAoRTGlzdE1vZGVsc1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSEQoJcGFnZV9zaXplGAIgASgFEhIKCnBhZ2VfdG9rZW4YAyABKAkiVgoSTGlzdE1vZGVsc1Jlc3BvbnNlEicKBm1vZGVscxgBIAMoCzIXLndlZnQucmVnaXN0cnkudjEuTW9kZWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIjEKDFJlbGVhc2VJbmRleBINCgVpbmRleBgBIAEoCRISCgpnZW5lcmF0aW9uGAIgASgDIjMKElJlbGVhc2VGZWF0dXJlVmlldxIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkihAIKB1JlbGVhc2USCgoCaWQYASABKAkSEAoIc2NlbmFyaW8YAiABKAkSEwoLY29kZV9kaWdlc3QYAyABKAkSJwoGbW9kZWxzGAQgAygLMhcud2VmdC5yZWdpc3RyeS52MS5Nb2RlbBI7Cg1mZWF0dXJlX3ZpZXdzGAUgAygLMiQud2VmdC5yZWdpc3RyeS52MS5SZWxlYXNlRmVhdHVyZVZpZXcSLwoHaW5kZXhlcxgGIAMoCzIeLndlZnQucmVnaXN0cnkudjEuUmVsZWFzZUluZGV4Ei8KC2NyZWF0ZV90aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCIvCg5Nb2RlbFJlZmVyZW5jZRIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAki3QEKFENyZWF0ZVJlbGVhc2VSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEhMKC2NvZGVfZGlnZXN0GAIgASgJEjAKBm1vZGVscxgDIAMoCzIgLndlZnQucmVnaXN0cnkudjEuTW9kZWxSZWZlcmVuY2USOwoNZmVhdHVyZV92aWV3cxgEIAMoCzIkLndlZnQucmVnaXN0cnkudjEuUmVsZWFzZUZlYXR1cmVWaWV3Ei8KB2luZGV4ZXMYBSADKAsyHi53ZWZ0LnJlZ2lzdHJ5LnYxLlJlbGVhc2VJbmRleCJDChVDcmVhdGVSZWxlYXNlUmVzcG9uc2USKgoHcmVsZWFzZRgBIAEoCzIZLndlZnQucmVnaXN0cnkudjEuUmVsZWFzZSIfChFHZXRSZWxlYXNlUmVxdWVzdBIKCgJpZBgBIAEoCSJAChJHZXRSZWxlYXNlUmVzcG9uc2USKgoHcmVsZWFzZRgBIAEoCzIZLndlZnQucmVnaXN0cnkudjEuUmVsZWFzZSJOChNMaXN0UmVsZWFzZXNSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEhEKCXBhZ2Vfc2l6ZRgCIAEoBRISCgpwYWdlX3Rva2VuGAMgASgJIlwKFExpc3RSZWxlYXNlc1Jlc3BvbnNlEisKCHJlbGVhc2VzGAEgAygLMhkud2VmdC5yZWdpc3RyeS52MS5SZWxlYXNlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLjAQoRR2V0TGluZWFnZVJlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSEAoGc291cmNlGAIgASgJSAASPAoMZmVhdHVyZV92aWV3GAMgASgLMiQud2VmdC5yZWdpc3RyeS52MS5SZWxlYXNlRmVhdHVyZVZpZXdIABIbChF0cmFpbmluZ19zZXRfaGFzaBgEIAEoCUgAEjEKBW1vZGVsGAUgASgLMiAud2VmdC5yZWdpc3RyeS52MS5Nb2RlbFJlZmVyZW5jZUgAEhQKCnJlbGVhc2VfaWQYBiABKAlIAEIGCgRwYXJ0IkMKEkxpbmVhZ2VGZWF0dXJlVmlldxIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSDgoGc291cmNlGAMgASgJIl8KEkxpbmVhZ2VUcmFpbmluZ1NldBIMCgRoYXNoGAEgASgJEjsKDWZlYXR1cmVfdmlld3MYAiADKAsyJC53ZWZ0LnJlZ2lzdHJ5LnYxLlJlbGVhc2VGZWF0dXJlVmlldyJICgxMaW5lYWdlTW9kZWwSDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhkKEXRyYWluaW5nX3NldF9oYXNoGAMgASgJIosBCg5MaW5lYWdlUmVsZWFzZRIKCgJpZBgBIAEoCRIwCgZtb2RlbHMYAiADKAsyIC53ZWZ0LnJlZ2lzdHJ5LnYxLk1vZGVsUmVmZXJlbmNlEjsKDWZlYXR1cmVfdmlld3MYAyADKAsyJC53ZWZ0LnJlZ2lzdHJ5LnYxLlJlbGVhc2VGZWF0dXJlVmlldyKWAgoSR2V0TGluZWFnZVJlc3BvbnNlEg8KB3NvdXJjZXMYASADKAkSOwoNZmVhdHVyZV92aWV3cxgCIAMoCzIkLndlZnQucmVnaXN0cnkudjEuTGluZWFnZUZlYXR1cmVWaWV3EjsKDXRyYWluaW5nX3NldHMYAyADKAsyJC53ZWZ0LnJlZ2lzdHJ5LnYxLkxpbmVhZ2VUcmFpbmluZ1NldBIuCgZtb2RlbHMYBCADKAsyHi53ZWZ0LnJlZ2lzdHJ5LnYxLkxpbmVhZ2VNb2RlbBIyCghyZWxlYXNlcxgFIAMoCzIgLndlZnQucmVnaXN0cnkudjEuTGluZWFnZVJlbGVhc2USEQoJdHJ1bmNhdGVkGAYgASgIIpQBCg9TZXRMYWJlbFJlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSDQoFbGFiZWwYAiABKAkSEgoKcmVsZWFzZV9pZBgDIAEoCRIgChNleHBlY3RlZF9yZWxlYXNlX2lkGAQgASgJSACIAQESEgoKcmVxdWVzdF9pZBgFIAEoCUIWChRfZXhwZWN0ZWRfcmVsZWFzZV9pZCIkChBTZXRMYWJlbFJlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgDIigKFFdhdGNoUmVsZWFzZXNSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJIkwKD0xhYmVsbGVkUmVsZWFzZRINCgVsYWJlbBgBIAEoCRIqCgdyZWxlYXNlGAIgASgLMhkud2VmdC5yZWdpc3RyeS52MS5SZWxlYXNlIl4KFVdhdGNoUmVsZWFzZXNSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoAxIzCghyZWxlYXNlcxgCIAMoCzIhLndlZnQucmVnaXN0cnkudjEuTGFiZWxsZWRSZWxlYXNlMqUKCg9SZWdpc3RyeVNlcnZpY2USYQoLUHV0QXJ0aWZhY3QSJC53ZWZ0LnJlZ2lzdHJ5LnYxLlB1dEFydGlmYWN0UmVxdWVzdBolLndlZnQucmVnaXN0cnkudjEuUHV0QXJ0aWZhY3RSZXNwb25zZSIDkAICKAESYQoLR2V0QXJ0aWZhY3QSJC53ZWZ0LnJlZ2lzdHJ5LnYxLkdldEFydGlmYWN0UmVxdWVzdBolLndlZnQucmVnaXN0cnkudjEuR2V0QXJ0aWZhY3RSZXNwb25zZSIDkAIBMAESdwoTUmVnaXN0ZXJGZWF0dXJlVmlldxIsLndlZnQucmVnaXN0cnkudjEuUmVnaXN0ZXJGZWF0dXJlVmlld1JlcXVlc3QaLS53ZWZ0LnJlZ2lzdHJ5LnYxLlJlZ2lzdGVyRmVhdHVyZVZpZXdSZXNwb25zZSIDkAICEm4KEExpc3RGZWF0dXJlVmlld3MSKS53ZWZ0LnJlZ2lzdHJ5LnYxLkxpc3RGZWF0dXJlVmlld3NSZXF1ZXN0Gioud2VmdC5yZWdpc3RyeS52MS5MaXN0RmVhdHVyZVZpZXdzUmVzcG9uc2UiA5ACARJlCg1SZWdpc3Rlck1vZGVsEiYud2VmdC5yZWdpc3RyeS52MS5SZWdpc3Rlck1vZGVsUmVxdWVzdBonLndlZnQucmVnaXN0cnkudjEuUmVnaXN0ZXJNb2RlbFJlc3BvbnNlIgOQAgISVgoIR2V0TW9kZWwSIS53ZWZ0LnJlZ2lzdHJ5LnYxLkdldE1vZGVsUmVxdWVzdBoiLndlZnQucmVnaXN0cnkudjEuR2V0TW9kZWxSZXNwb25zZSIDkAIBElwKCkxpc3RNb2RlbHMSIy53ZWZ0LnJlZ2lzdHJ5LnYxLkxpc3RNb2RlbHNSZXF1ZXN0GiQud2VmdC5yZWdpc3RyeS52MS5MaXN0TW9kZWxzUmVzcG9uc2UiA5ACARJlCg1DcmVhdGVSZWxlYXNlEiYud2VmdC5yZWdpc3RyeS52MS5DcmVhdGVSZWxlYXNlUmVxdWVzdBonLndlZnQucmVnaXN0cnkudjEuQ3JlYXRlUmVsZWFzZVJlc3BvbnNlIgOQAgISXAoKR2V0UmVsZWFzZRIjLndlZnQucmVnaXN0cnkudjEuR2V0UmVsZWFzZVJlcXVlc3QaJC53ZWZ0LnJlZ2lzdHJ5LnYxLkdldFJlbGVhc2VSZXNwb25zZSIDkAIBEmIKDExpc3RSZWxlYXNlcxIlLndlZnQucmVnaXN0cnkudjEuTGlzdFJlbGVhc2VzUmVxdWVzdBomLndlZnQucmVnaXN0cnkudjEuTGlzdFJlbGVhc2VzUmVzcG9uc2UiA5ACARJcCgpHZXRMaW5lYWdlEiMud2VmdC5yZWdpc3RyeS52MS5HZXRMaW5lYWdlUmVxdWVzdBokLndlZnQucmVnaXN0cnkudjEuR2V0TGluZWFnZVJlc3BvbnNlIgOQAgESVgoIU2V0TGFiZWwSIS53ZWZ0LnJlZ2lzdHJ5LnYxLlNldExhYmVsUmVxdWVzdBoiLndlZnQucmVnaXN0cnkudjEuU2V0TGFiZWxSZXNwb25zZSIDkAICEmcKDVdhdGNoUmVsZWFzZXMSJi53ZWZ0LnJlZ2lzdHJ5LnYxLldhdGNoUmVsZWFzZXNSZXF1ZXN0Gicud2VmdC5yZWdpc3RyeS52MS5XYXRjaFJlbGVhc2VzUmVzcG9uc2UiA5ACATABYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * A part of an upload.
@@ -953,6 +953,263 @@ export const ListReleasesResponseSchema: GenMessage<ListReleasesResponse> = /*@_
   messageDesc(file_weft_registry_v1_registry, 27);
 
 /**
+ * Asks where a part came from and where it went.
+ *
+ * @generated from message weft.registry.v1.GetLineageRequest
+ */
+export type GetLineageRequest = Message<"weft.registry.v1.GetLineageRequest"> & {
+  /**
+   * Scenario name.
+   *
+   * @generated from field: string scenario = 1;
+   */
+  scenario: string;
+
+  /**
+   * The part. Unset: everything of the scenario.
+   *
+   * @generated from oneof weft.registry.v1.GetLineageRequest.part
+   */
+  part: {
+    /**
+     * Source name.
+     *
+     * @generated from field: string source = 2;
+     */
+    value: string;
+    case: "source";
+  } | {
+    /**
+     * Feature view version.
+     *
+     * @generated from field: weft.registry.v1.ReleaseFeatureView feature_view = 3;
+     */
+    value: ReleaseFeatureView;
+    case: "featureView";
+  } | {
+    /**
+     * Content hash of a training set.
+     *
+     * @generated from field: string training_set_hash = 4;
+     */
+    value: string;
+    case: "trainingSetHash";
+  } | {
+    /**
+     * Model version.
+     *
+     * @generated from field: weft.registry.v1.ModelReference model = 5;
+     */
+    value: ModelReference;
+    case: "model";
+  } | {
+    /**
+     * Release id.
+     *
+     * @generated from field: string release_id = 6;
+     */
+    value: string;
+    case: "releaseId";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message weft.registry.v1.GetLineageRequest.
+ * Use `create(GetLineageRequestSchema)` to create a new message.
+ */
+export const GetLineageRequestSchema: GenMessage<GetLineageRequest> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_registry, 28);
+
+/**
+ * A feature view version in a lineage.
+ *
+ * @generated from message weft.registry.v1.LineageFeatureView
+ */
+export type LineageFeatureView = Message<"weft.registry.v1.LineageFeatureView"> & {
+  /**
+   * View name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Version.
+   *
+   * @generated from field: string version = 2;
+   */
+  version: string;
+
+  /**
+   * Name of the source that it reads.
+   *
+   * @generated from field: string source = 3;
+   */
+  source: string;
+};
+
+/**
+ * Describes the message weft.registry.v1.LineageFeatureView.
+ * Use `create(LineageFeatureViewSchema)` to create a new message.
+ */
+export const LineageFeatureViewSchema: GenMessage<LineageFeatureView> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_registry, 29);
+
+/**
+ * A training set in a lineage.
+ *
+ * @generated from message weft.registry.v1.LineageTrainingSet
+ */
+export type LineageTrainingSet = Message<"weft.registry.v1.LineageTrainingSet"> & {
+  /**
+   * Content hash.
+   *
+   * @generated from field: string hash = 1;
+   */
+  hash: string;
+
+  /**
+   * Feature view versions that it was joined from.
+   *
+   * @generated from field: repeated weft.registry.v1.ReleaseFeatureView feature_views = 2;
+   */
+  featureViews: ReleaseFeatureView[];
+};
+
+/**
+ * Describes the message weft.registry.v1.LineageTrainingSet.
+ * Use `create(LineageTrainingSetSchema)` to create a new message.
+ */
+export const LineageTrainingSetSchema: GenMessage<LineageTrainingSet> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_registry, 30);
+
+/**
+ * A model version in a lineage.
+ *
+ * @generated from message weft.registry.v1.LineageModel
+ */
+export type LineageModel = Message<"weft.registry.v1.LineageModel"> & {
+  /**
+   * Model name.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Version.
+   *
+   * @generated from field: string version = 2;
+   */
+  version: string;
+
+  /**
+   * Content hash of the training set that it was trained on; empty where unknown.
+   *
+   * @generated from field: string training_set_hash = 3;
+   */
+  trainingSetHash: string;
+};
+
+/**
+ * Describes the message weft.registry.v1.LineageModel.
+ * Use `create(LineageModelSchema)` to create a new message.
+ */
+export const LineageModelSchema: GenMessage<LineageModel> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_registry, 31);
+
+/**
+ * A release in a lineage.
+ *
+ * @generated from message weft.registry.v1.LineageRelease
+ */
+export type LineageRelease = Message<"weft.registry.v1.LineageRelease"> & {
+  /**
+   * Release id.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Its model versions.
+   *
+   * @generated from field: repeated weft.registry.v1.ModelReference models = 2;
+   */
+  models: ModelReference[];
+
+  /**
+   * Its feature view versions.
+   *
+   * @generated from field: repeated weft.registry.v1.ReleaseFeatureView feature_views = 3;
+   */
+  featureViews: ReleaseFeatureView[];
+};
+
+/**
+ * Describes the message weft.registry.v1.LineageRelease.
+ * Use `create(LineageReleaseSchema)` to create a new message.
+ */
+export const LineageReleaseSchema: GenMessage<LineageRelease> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_registry, 32);
+
+/**
+ * What the part came from, the part itself, and what came of it; each names what it came from directly.
+ *
+ * @generated from message weft.registry.v1.GetLineageResponse
+ */
+export type GetLineageResponse = Message<"weft.registry.v1.GetLineageResponse"> & {
+  /**
+   * Sources, by name.
+   *
+   * @generated from field: repeated string sources = 1;
+   */
+  sources: string[];
+
+  /**
+   * Feature view versions, newest first.
+   *
+   * @generated from field: repeated weft.registry.v1.LineageFeatureView feature_views = 2;
+   */
+  featureViews: LineageFeatureView[];
+
+  /**
+   * Training sets, newest first.
+   *
+   * @generated from field: repeated weft.registry.v1.LineageTrainingSet training_sets = 3;
+   */
+  trainingSets: LineageTrainingSet[];
+
+  /**
+   * Model versions, newest first.
+   *
+   * @generated from field: repeated weft.registry.v1.LineageModel models = 4;
+   */
+  models: LineageModel[];
+
+  /**
+   * Releases, newest first.
+   *
+   * @generated from field: repeated weft.registry.v1.LineageRelease releases = 5;
+   */
+  releases: LineageRelease[];
+
+  /**
+   * True where the scenario has more than the newest 1,000 view versions, models or releases, and older ones were left out.
+   *
+   * @generated from field: bool truncated = 6;
+   */
+  truncated: boolean;
+};
+
+/**
+ * Describes the message weft.registry.v1.GetLineageResponse.
+ * Use `create(GetLineageResponseSchema)` to create a new message.
+ */
+export const GetLineageResponseSchema: GenMessage<GetLineageResponse> = /*@__PURE__*/
+  messageDesc(file_weft_registry_v1_registry, 33);
+
+/**
  * Moves a label.
  *
  * @generated from message weft.registry.v1.SetLabelRequest
@@ -999,7 +1256,7 @@ export type SetLabelRequest = Message<"weft.registry.v1.SetLabelRequest"> & {
  * Use `create(SetLabelRequestSchema)` to create a new message.
  */
 export const SetLabelRequestSchema: GenMessage<SetLabelRequest> = /*@__PURE__*/
-  messageDesc(file_weft_registry_v1_registry, 28);
+  messageDesc(file_weft_registry_v1_registry, 34);
 
 /**
  * The labels after the move.
@@ -1020,7 +1277,7 @@ export type SetLabelResponse = Message<"weft.registry.v1.SetLabelResponse"> & {
  * Use `create(SetLabelResponseSchema)` to create a new message.
  */
 export const SetLabelResponseSchema: GenMessage<SetLabelResponse> = /*@__PURE__*/
-  messageDesc(file_weft_registry_v1_registry, 29);
+  messageDesc(file_weft_registry_v1_registry, 35);
 
 /**
  * Asks for the labelled releases.
@@ -1041,7 +1298,7 @@ export type WatchReleasesRequest = Message<"weft.registry.v1.WatchReleasesReques
  * Use `create(WatchReleasesRequestSchema)` to create a new message.
  */
 export const WatchReleasesRequestSchema: GenMessage<WatchReleasesRequest> = /*@__PURE__*/
-  messageDesc(file_weft_registry_v1_registry, 30);
+  messageDesc(file_weft_registry_v1_registry, 36);
 
 /**
  * A label and its release.
@@ -1069,7 +1326,7 @@ export type LabelledRelease = Message<"weft.registry.v1.LabelledRelease"> & {
  * Use `create(LabelledReleaseSchema)` to create a new message.
  */
 export const LabelledReleaseSchema: GenMessage<LabelledRelease> = /*@__PURE__*/
-  messageDesc(file_weft_registry_v1_registry, 31);
+  messageDesc(file_weft_registry_v1_registry, 37);
 
 /**
  * The labelled releases at one revision.
@@ -1097,7 +1354,7 @@ export type WatchReleasesResponse = Message<"weft.registry.v1.WatchReleasesRespo
  * Use `create(WatchReleasesResponseSchema)` to create a new message.
  */
 export const WatchReleasesResponseSchema: GenMessage<WatchReleasesResponse> = /*@__PURE__*/
-  messageDesc(file_weft_registry_v1_registry, 32);
+  messageDesc(file_weft_registry_v1_registry, 38);
 
 /**
  * Feature views, models, releases, labels and artifacts; the one source of what is deployed.
@@ -1204,6 +1461,16 @@ export const RegistryService: GenService<{
     methodKind: "unary";
     input: typeof ListReleasesRequestSchema;
     output: typeof ListReleasesResponseSchema;
+  },
+  /**
+   * Answers what a part of a scenario came from and what came of it: source → feature view → training set → model → release.
+   *
+   * @generated from rpc weft.registry.v1.RegistryService.GetLineage
+   */
+  getLineage: {
+    methodKind: "unary";
+    input: typeof GetLineageRequestSchema;
+    output: typeof GetLineageResponseSchema;
   },
   /**
    * Points a label of a scenario at a release, atomically; watchers hear of it within a second.
