@@ -1,4 +1,5 @@
 import type { DurationText } from "./duration.ts";
+import type { Expectation } from "./expectations.ts";
 import { callSite, type Site } from "./site.ts";
 
 /** Type of an entity key. int64 keys are `bigint` in code and never lose a bit. */
@@ -54,6 +55,8 @@ export interface Source extends Definition<"source"> {
   readonly fields: Readonly<Record<string, ValueType>>;
   /** How often the file is looked at for new rows, from 1s; "0s": only when asked to. Default: the feature service's setting, 1h. */
   readonly refresh?: DurationText;
+  /** What is expected of the rows, checked when they are pushed and when they are materialized; at most 100. */
+  readonly expectations?: readonly Expectation[];
   readonly description?: string;
 }
 

@@ -11,6 +11,7 @@ import type {
   ValueType,
 } from "./definitions.ts";
 import { parseDurationMs } from "./duration.ts";
+import { expectationFaults } from "./expectations.ts";
 import { featureNamesOf, sessionSlideMs, slideMsOf } from "./features.ts";
 import type { Site } from "./site.ts";
 
@@ -170,6 +171,7 @@ function checkExample(scenario: Scenario, example: Example, where: string, fault
 function checkSource(source: Source, fault: Fault): void {
   if (!/^[A-Za-z0-9_.-]+\.(csv|parquet)$/.test(source.file))
     fault(source.at, `source "${source.name}": file "${source.file}" must be a plain name ending in .csv or .parquet`);
+  for (const text of expectationFaults(source)) fault(source.at, `source "${source.name}": ${text}`);
   const refreshMs = source.refresh === undefined ? 0 : parseDurationMs(source.refresh);
   if (refreshMs === undefined || (refreshMs > 0 && refreshMs < 1_000))
     fault(source.at, `source "${source.name}": refresh "${source.refresh}" is not "0s" or a duration of at least 1s`);

@@ -108,6 +108,13 @@ export const config = defineConfig("feature", {
     max: 1_000,
     doc: "Jobs that may wait for the one that runs; further ones are refused with RESOURCE_EXHAUSTED.",
   }),
+  quarantineRowsMax: integer({
+    default: 100_000,
+    min: 0,
+    max: 100_000_000,
+    doc: "Events kept that could not be taken in; further ones push the oldest out.",
+  }),
+  quarantineSizeMaxMib: integer({ default: 256, min: 1, max: 1_048_576, doc: "Size of such events, in MiB." }),
   refreshEveryMs: integer({
     default: 3_600_000,
     min: 0,

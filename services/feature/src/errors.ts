@@ -58,6 +58,16 @@ export const errors = createErrors("weft.feature", {
     code: Code.OutOfRange,
     message: (m: { row: number; fault: string }) => `event time of row ${m.row}: ${m.fault}`,
   },
+  REPORT_UNKNOWN: {
+    code: Code.NotFound,
+    message: (m: { scenario: string }) =>
+      `no such validation report of scenario "${m.scenario}": its sources expect nothing, or nothing was materialized`,
+  },
+  ROWS_UNEXPECTED: {
+    code: Code.InvalidArgument,
+    message: (m: { source: string; violations: number; first: string }) =>
+      `source "${m.source}" expects otherwise: ${m.first}${m.violations > 1 ? `, and ${m.violations - 1} more` : ""}; nothing of this request was kept`,
+  },
   TRANSFORM_FAILED: {
     code: Code.Internal,
     message: (m: { transform: string }) => `transform "${m.transform}" threw, or answered a value of another type`,

@@ -17,6 +17,7 @@ import { MemoryOnlineStore } from "./adapters/memory-online-store.ts";
 import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
 import { Ingest } from "./domain/ingest.ts";
 import { createFeastHandlers } from "./feast-service.ts";
+import { openPushExpectations } from "./materialization-fixture.ts";
 import { createMetrics } from "./metrics.ts";
 import { loadRelease } from "./releases.ts";
 import { createOnlineHandlers } from "./service.ts";
@@ -142,7 +143,15 @@ async function start(more: { scenario?: string; scenarios?: readonly string[] } 
   const resolve = () => release;
   const limits = { rowsMax: 5, featuresMax: 20, pushRowsMax: 4, valueBytesMax: 600, futureToleranceMs: 60_000 };
   const metrics = createMetrics(telemetry.metrics);
-  const online = createOnlineHandlers({ resolve, store, ingest, metrics, nowUs: () => nowUs, limits });
+  const online = createOnlineHandlers({
+    resolve,
+    store,
+    ingest,
+    metrics,
+    expectations: openPushExpectations().expectations,
+    nowUs: () => nowUs,
+    limits,
+  });
   return clientOf(
     feastServing.ServingService,
     createFeastHandlers({

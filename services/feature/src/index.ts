@@ -7,18 +7,21 @@ import { createDuckDbStore } from "./adapters/duckdb.ts";
 import { openOnlineStore } from "./adapters/open-online-store.ts";
 import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
 import { SqliteMaterializationCatalog } from "./adapters/sqlite-materialization-catalog.ts";
+import { SqliteQuarantine } from "./adapters/sqlite-quarantine.ts";
 import { config } from "./config.ts";
 import type { FeatureRelease } from "./domain/feature-release.ts";
 import { Ingest } from "./domain/ingest.ts";
+import type { RefusedEvent } from "./domain/quarantine.ts";
 import { createFeastHandlers } from "./feast-service.ts";
 import { JobTurns } from "./job-turns.ts";
-import { createMaterializationMetrics } from "./materialization-metrics.ts";
+import { createExpectationMetrics, createMaterializationMetrics } from "./materialization-metrics.ts";
 import { MaterializationSchedule } from "./materialization-schedule.ts";
 import { createMaterializationHandlers } from "./materialization-service.ts";
 import { Materializer } from "./materializer.ts";
 import { createMetrics } from "./metrics.ts";
 import { createOfflineHandlers } from "./offline-service.ts";
 import { createParityHandlers } from "./parity-service.ts";
+import { PushExpectations } from "./push-expectations.ts";
 import { beginOfflineJob, loadRelease } from "./releases.ts";
 import { createOnlineHandlers } from "./service.ts";
 
@@ -67,10 +70,21 @@ export const feature = defineService({
         clock.setTimer(retryMs, () => void ingest.catchUpBehind().catch((error: unknown) => observer.behind(error)));
       },
     };
+    const nowUs = () => Number(clock.nowUs());
+    const quarantine = own(
+      SqliteQuarantine.open({
+        path: join(directory("events"), "quarantine.db"),
+        eventsMax: settings.quarantineRowsMax,
+        sizeMaxBytes: settings.quarantineSizeMaxMib * 2 ** 20,
+        contentMaxBytes: settings.valueBytesMax,
+      }),
+    );
+    const refuse = async (events: readonly RefusedEvent[]) => {
+      await quarantine.add(events, nowUs());
+    };
     const ingest = own(new Ingest(log, store, observer, { queueRowsMax: settings.pushQueueRowsMax }));
     const catalog = own(SqliteMaterializationCatalog.open(join(directory("materializations"), "materializations.db")));
     const turns = new JobTurns(settings.offlineJobsMax);
-    const nowUs = () => Number(clock.nowUs());
     const offlineDirectory =
       settings.offlineDirectory === "" ? join(dataDirectory, "offline") : settings.offlineDirectory;
     const offline = createDuckDbStore({
@@ -121,7 +135,9 @@ export const feature = defineService({
     void releases.firstReleaseWarm().then(() => readiness.set("releases", true));
     const resolve = (scenario: string, release: string) => releases.resolve(scenario, release);
     const resolveOffline = (scenario: string, release: string) => resolve(scenario, release).offline;
-    const online = createOnlineHandlers({ resolve, store, ingest, metrics, nowUs, limits: settings });
+    const violations = createExpectationMetrics(telemetry.metrics);
+    const expectations = new PushExpectations({ refuse, violations });
+    const online = createOnlineHandlers({ resolve, store, ingest, metrics, expectations, nowUs, limits: settings });
     rpc.serve(
       feastServing.ServingService,
       createFeastHandlers({

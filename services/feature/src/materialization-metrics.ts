@@ -1,4 +1,4 @@
-import type { Metrics } from "@weft/telemetry";
+import type { Counter, Metrics } from "@weft/telemetry";
 import type { MaterializerObserver } from "./materializer.ts";
 
 /** Counts what materializations do. */
@@ -24,6 +24,7 @@ export function createMaterializationMetrics(metrics: Metrics): MaterializerObse
     help: "When a view last held all of its source's file, in seconds since 1970; its age is how far it may be behind.",
     labels: ["scenario", "view"],
   });
+  const violations = createExpectationMetrics(metrics);
   const generation = metrics.gauge({
     name: "feature_generation",
     help: "Generation of a view that readers see.",
@@ -39,8 +40,21 @@ export function createMaterializationMetrics(metrics: Metrics): MaterializerObse
         succeeded.set(startUs / 1e6, { scenario, view: view.view });
       }
     },
+    validated(scenario, { results }) {
+      for (const { source, policy, isMet, violations: rows } of results)
+        if (!isMet) violations.add(Math.max(1, rows), { scenario, source, policy, at: "materialize" });
+    },
     published(scenario, { view, generation: number }) {
       generation.set(number, { scenario, view });
     },
   };
+}
+
+/** Counts what does not meet the expectations of sources. */
+export function createExpectationMetrics(metrics: Metrics): Counter {
+  return metrics.counter({
+    name: "feature_expectation_violations_total",
+    help: "Rows that do not meet an expectation of their source, and expectations on batches that were not met, by where they were checked.",
+    labels: ["scenario", "source", "policy", "at"],
+  });
 }

@@ -1,5 +1,6 @@
 import { feature } from "@weft/contracts";
 import type { Handlers } from "@weft/rpc";
+import type { ExpectationPolicy } from "@weft/scenario";
 import type {
   Materialization,
   MaterializationCatalog,
@@ -16,7 +17,7 @@ import { microseconds, timestamp } from "./timestamps.ts";
 /** The handlers of the jobs that bring views up to date. */
 export type MaterializationHandlers = Pick<
   Handlers<typeof feature.FeatureService>,
-  "materialize" | "rollBackViews" | "listMaterializations"
+  "materialize" | "rollBackViews" | "listMaterializations" | "getValidationReport"
 >;
 
 export interface MaterializationServiceOptions {
@@ -66,6 +67,24 @@ export function createMaterializationHandlers(options: MaterializationServiceOpt
       if (limit < 1 || limit > listMax) throw errors.REQUEST_INVALID({ fault: `limit must be 1 to ${listMax}` });
       return { materializations: catalog.list(scenario.name, limit).map(message) };
     },
+    getValidationReport(request, context) {
+      const { scenario } = resolve(request.scenario, context.release);
+      const found = catalog.report(scenario.name, Number(request.materializationId));
+      if (found === undefined) throw errors.REPORT_UNKNOWN({ scenario: scenario.name });
+      const { timeUs, results } = found.report;
+      return {
+        materializationId: BigInt(found.id),
+        time: timestamp(timeUs),
+        rejected: results.some(({ isMet, policy }) => !isMet && policy === "reject"),
+        results: results.map(({ isMet, rows, violations, policy, ...texts }) => ({
+          ...texts,
+          policy: policies[policy],
+          met: isMet,
+          rows: BigInt(rows),
+          violations: BigInt(violations),
+        })),
+      };
+    },
   };
 }
 
@@ -83,6 +102,12 @@ const outcomes = {
   incremental: feature.MaterializedView_Outcome.INCREMENTAL,
   unchanged: feature.MaterializedView_Outcome.UNCHANGED,
 } as const;
+
+const policies: Readonly<Record<ExpectationPolicy, feature.ExpectationPolicy>> = {
+  warn: feature.ExpectationPolicy.WARN,
+  quarantine: feature.ExpectationPolicy.QUARANTINE,
+  reject: feature.ExpectationPolicy.REJECT,
+};
 
 const states: Readonly<Record<MaterializationState, feature.Materialization_State>> = {
   running: feature.Materialization_State.RUNNING,

@@ -72,7 +72,7 @@ export async function openService(path: string) {
     catalog,
     begin: (of) => beginOfflineJob(of, { store, ingest, catalog }),
     turns: new JobTurns(1),
-    observer: { ended: ignore, published: ignore },
+    observer: { ended: ignore, validated: ignore, published: ignore },
     nowUs: () => Math.round((performance.timeOrigin + performance.now()) * 1_000),
     pause: () => new Promise((resolve) => setImmediate(resolve)),
   });

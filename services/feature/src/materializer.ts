@@ -7,6 +7,7 @@ import type {
 } from "./domain/materialization-catalog.ts";
 import { type MaterializeProgress, type MaterializeTarget, materialize } from "./domain/materialize.ts";
 import type { OfflineStore, PushedRows } from "./domain/offline-store.ts";
+import type { ValidationReport } from "./domain/validation.ts";
 import type { CompiledView } from "./domain/view-state.ts";
 import type { Cancellable, JobTurns } from "./job-turns.ts";
 import type { OfflineRelease } from "./offline-service.ts";
@@ -34,6 +35,8 @@ export interface MaterializationJob {
 export interface MaterializerObserver {
   /** A materialization ended. */
   ended(materialization: Materialization): void;
+  /** The rows of a materialization were checked. */
+  validated(scenario: string, report: ValidationReport): void;
   /** Readers see a generation of a view. */
   published(scenario: string, view: MaterializedView): void;
 }
@@ -130,8 +133,14 @@ export class Materializer {
     const scenario = release.scenario.name;
     let isDone = false;
     let writtenUs = nowUs();
+    const validated = (report: ValidationReport) => {
+      validation = report;
+      catalog.setReport(id, scenario, report);
+    };
+    let validation: ValidationReport | undefined;
     try {
-      for await (const progress of materialize({ scenario, ...request, store, target, pushed, signal, pause })) {
+      const options = { scenario, ...request, store, target, pushed, signal, pause, nowUs, validated };
+      for await (const progress of materialize(options)) {
         isDone = progress.done;
         for (const view of progress.views) observer.published(scenario, view);
         if (nowUs() - writtenUs >= progressEveryUs) {
@@ -142,6 +151,7 @@ export class Materializer {
         yield { ...progress, id };
       }
     } finally {
+      if (validation !== undefined) observer.validated(scenario, validation);
       if (!isDone) await drop();
     }
   }

@@ -39,6 +39,11 @@ export const offlineReasons = {
     message: (m: { startUs: number; endUs: number }) =>
       `the end ${m.endUs} us must come after the start ${m.startUs} us`,
   },
+  EXPECTATION_NOT_MET: {
+    code: Code.FailedPrecondition,
+    message: (m: { source: string; expectation: string; observed: string; others: number }) =>
+      `source "${m.source}": expected ${m.expectation}; ${m.observed}${m.others > 0 ? `; ${m.others} more expectations are not met` : ""}; readers keep what they have`,
+  },
   OFFLINE_JOBS_FULL: {
     code: Code.ResourceExhausted,
     message: (m: { jobsMax: number }) => `${m.jobsMax} jobs of the offline store are waiting already`,

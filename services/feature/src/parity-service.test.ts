@@ -56,6 +56,7 @@ async function start() {
       getDefinitions: unused,
       rollBackViews: unused,
       listMaterializations: unused,
+      getValidationReport: unused,
       async *materialize() {},
       async *buildTrainingSet() {},
       ...createParityHandlers({

@@ -19,7 +19,7 @@ import {
 } from "./domain/offline-fixture.ts";
 import type { OnlineStore } from "./domain/online-store.ts";
 import { JobTurns } from "./job-turns.ts";
-import { openMaterialization } from "./materialization-fixture.ts";
+import { openMaterialization, openPushExpectations } from "./materialization-fixture.ts";
 import { createMetrics } from "./metrics.ts";
 import { createOfflineHandlers } from "./offline-service.ts";
 import { loadRelease } from "./releases.ts";
@@ -71,6 +71,7 @@ async function start(store: OnlineStore) {
       store,
       ingest,
       metrics: createMetrics(quietTelemetry().metrics),
+      expectations: openPushExpectations().expectations,
       nowUs: () => 2 ** 52,
       limits,
     }),

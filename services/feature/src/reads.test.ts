@@ -27,7 +27,7 @@ import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
 import type { FeatureRelease } from "./domain/feature-release.ts";
 import { Ingest } from "./domain/ingest.ts";
 import { JobTurns } from "./job-turns.ts";
-import { openMaterialization } from "./materialization-fixture.ts";
+import { openMaterialization, openPushExpectations } from "./materialization-fixture.ts";
 import { createMetrics } from "./metrics.ts";
 import { createOfflineHandlers } from "./offline-service.ts";
 import { loadRelease } from "./releases.ts";
@@ -220,7 +220,15 @@ async function start() {
   const client = clientOf(
     feature.FeatureService,
     {
-      ...createOnlineHandlers({ resolve, store, ingest, metrics, nowUs: () => nowUs, limits }),
+      ...createOnlineHandlers({
+        resolve,
+        store,
+        ingest,
+        metrics,
+        expectations: openPushExpectations().expectations,
+        nowUs: () => nowUs,
+        limits,
+      }),
       ...openMaterialization({ release: (scenario, id) => resolve(scenario, id).offline, offline, store, ingest })
         .handlers,
       ...createOfflineHandlers({

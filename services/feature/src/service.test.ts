@@ -11,7 +11,7 @@ import { MemoryOnlineStore } from "./adapters/memory-online-store.ts";
 import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
 import type { FeatureRelease } from "./domain/feature-release.ts";
 import { Ingest } from "./domain/ingest.ts";
-import { openMaterialization } from "./materialization-fixture.ts";
+import { openMaterialization, openPushExpectations } from "./materialization-fixture.ts";
 import { createMetrics } from "./metrics.ts";
 import { loadRelease } from "./releases.ts";
 import { createOnlineHandlers } from "./service.ts";
@@ -109,7 +109,15 @@ async function start() {
   const client = clientOf(
     feature.FeatureService,
     {
-      ...createOnlineHandlers({ resolve, store, ingest, metrics, nowUs: () => nowUs, limits }),
+      ...createOnlineHandlers({
+        resolve,
+        store,
+        ingest,
+        metrics,
+        expectations: openPushExpectations().expectations,
+        nowUs: () => nowUs,
+        limits,
+      }),
       checkParity: () => Promise.reject(new Error("not called")),
       ...openMaterialization({
         release: () => ({

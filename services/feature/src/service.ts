@@ -14,6 +14,7 @@ import type { PlanEntity, PlanRun, ReadPlan, ViewSummary } from "./domain/read-p
 import { type SourceRow, Status, sourceFields } from "./domain/view-state.ts";
 import { errors } from "./errors.ts";
 import type { FeatureMetrics, ViewMetrics } from "./metrics.ts";
+import type { PushExpectations } from "./push-expectations.ts";
 
 type OnlineHandlers = Pick<
   Handlers<typeof feature.FeatureService>,
@@ -27,6 +28,7 @@ export interface OnlineServiceOptions {
   readonly store: OnlineStore;
   readonly ingest: Ingest;
   readonly metrics: FeatureMetrics;
+  readonly expectations: PushExpectations;
   /** Microseconds since 1970. */
   nowUs(): number;
   readonly limits: {
@@ -166,12 +168,14 @@ export function createOnlineHandlers(options: OnlineServiceOptions): OnlineHandl
       if (source === undefined)
         throw errors.SOURCE_UNKNOWN({ source: request.source, scenario: release.scenario.name });
       const startMs = performance.now();
-      const events = readEvents(request, release, source, options);
+      const all = readEvents(request, release, source, options);
+      const { events, quarantinedCount } = await options.expectations.apply(all, source);
+      if (events.rows.length === 0) return { acceptedCount: 0, duplicate: false, quarantinedCount };
       const pushed = ingest.push(events);
       metrics.queuedRows(ingest.queuedRows);
       const duplicate = await pushed.finally(() => metrics.queuedRows(ingest.queuedRows));
       metrics.pushSeconds.observe((performance.now() - startMs) / 1e3);
-      return { acceptedCount: events.rows.length, duplicate };
+      return { acceptedCount: events.rows.length, duplicate, quarantinedCount };
     },
 
     async listEntityKeys(request, context: CallContext) {

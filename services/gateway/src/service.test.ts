@@ -80,6 +80,7 @@ function createPeers() {
       materialize: async function* () {},
       rollBackViews: unused,
       listMaterializations: unused,
+      getValidationReport: unused,
       buildTrainingSet: async function* () {},
     },
     telemetry,

@@ -14,6 +14,7 @@ import {
   type SourceExtent,
   type TableWriter,
 } from "../domain/offline-store.ts";
+import { quarantineSql } from "../domain/validation-sql.ts";
 import { sourceFields } from "../domain/view-state.ts";
 import { offlineErrors } from "../offline-errors.ts";
 import { decodeColumn, duckDbColumn, encodeColumn } from "./duckdb-columns.ts";
@@ -152,8 +153,18 @@ async function openWorkspace(
     // Row ids of a table that is only appended to count up from 0.
     const { count: fileRows } = await one(`SELECT COUNT(*) FROM ${table}`);
     if (pushed !== undefined) await append(source, table, pushed(source));
+    const aside = await setAside(source, table);
     const { count } = await one(`SELECT COUNT(*) FROM ${table}`);
-    return { table, rowCount: count, fileRows };
+    return { table, rowCount: count, fileRows, aside };
+  }
+
+  /** Moves the rows that are to be set aside to a table of their own. */
+  async function setAside(source: Source, table: string): Promise<string | undefined> {
+    const condition = quarantineSql(source);
+    if (condition === undefined) return undefined;
+    await execute(`CREATE TABLE ${table}_aside AS SELECT * FROM ${table} WHERE ${condition}`);
+    await execute(`DELETE FROM ${table} WHERE ${condition}`);
+    return `${table}_aside`;
   }
 
   async function extent(source: Source, untilUs: number | undefined): Promise<SourceExtent> {

@@ -6,9 +6,12 @@ import type {
   MaterializationSpec,
   Watermark,
 } from "../domain/materialization-catalog.ts";
+import type { ValidationReport } from "../domain/validation.ts";
 
 /** Materializations kept; the oldest go first. */
 const materializationsMax = 1_000;
+/** Reports kept a scenario. */
+const reportsMax = 100;
 /** Watermarks kept a view: of its newest generations, among which are those that readers can see. */
 const watermarksMax = 16;
 
@@ -24,6 +27,9 @@ export class SqliteMaterializationCatalog implements MaterializationCatalog {
   readonly #trim: StatementSync;
   readonly #interrupt: StatementSync;
   readonly #interrupted: StatementSync;
+  readonly #setReport: StatementSync;
+  readonly #trimReports: StatementSync;
+  readonly #report: StatementSync;
   readonly #watermark: StatementSync;
   readonly #setWatermark: StatementSync;
   readonly #dropWatermark: StatementSync;
@@ -39,6 +45,12 @@ export class SqliteMaterializationCatalog implements MaterializationCatalog {
     this.#trim = prepare("DELETE FROM materializations WHERE id <= ? AND state NOT IN ('running', 'interrupted')");
     this.#interrupt = prepare("UPDATE materializations SET state = 'interrupted' WHERE state = 'running'");
     this.#interrupted = prepare("SELECT * FROM materializations WHERE state = 'interrupted' ORDER BY id");
+    this.#setReport = prepare("INSERT OR REPLACE INTO reports VALUES (?, ?, ?)");
+    this.#trimReports = prepare(
+      `DELETE FROM reports WHERE scenario = ?1 AND id NOT IN
+         (SELECT id FROM reports WHERE scenario = ?1 ORDER BY id DESC LIMIT ${reportsMax})`,
+    );
+    this.#report = prepare("SELECT * FROM reports WHERE scenario = ? AND ? IN (0, id) ORDER BY id DESC LIMIT 1");
     this.#watermark = prepare("SELECT * FROM watermarks WHERE view_id = ? AND generation = ?");
     this.#setWatermark = prepare("INSERT OR REPLACE INTO watermarks VALUES (?, ?, ?, ?, ?)");
     this.#dropWatermark = prepare("DELETE FROM watermarks WHERE view_id = ? AND generation = ?");
@@ -59,6 +71,12 @@ export class SqliteMaterializationCatalog implements MaterializationCatalog {
         state TEXT NOT NULL,
         content TEXT NOT NULL
       ) STRICT;
+      CREATE TABLE IF NOT EXISTS reports (
+        id INTEGER PRIMARY KEY,
+        scenario TEXT NOT NULL,
+        content TEXT NOT NULL
+      ) STRICT;
+      CREATE INDEX IF NOT EXISTS reports_by_scenario ON reports (scenario, id);
       CREATE TABLE IF NOT EXISTS watermarks (
         view_id TEXT NOT NULL,
         generation INTEGER NOT NULL,
@@ -103,6 +121,17 @@ export class SqliteMaterializationCatalog implements MaterializationCatalog {
   interrupted(): readonly Materialization[] {
     this.#interrupt.run();
     return this.#interrupted.all().map(read);
+  }
+
+  setReport(id: number, scenario: string, report: ValidationReport): void {
+    this.#setReport.run(id, scenario, JSON.stringify(report));
+    this.#trimReports.run(scenario);
+  }
+
+  report(scenario: string, id = 0): { readonly id: number; readonly report: ValidationReport } | undefined {
+    const found = this.#report.get(scenario, id);
+    if (found === undefined) return undefined;
+    return { id: Number(found.id), report: JSON.parse(String(found.content)) as ValidationReport };
   }
 
   watermark(viewId: string, generation: number): Watermark | undefined {

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
-import { durationMs, type FeatureView, type Value } from "@weft/scenario";
+import { durationMs, expectationText, type FeatureView, type Source, type Value } from "@weft/scenario";
 import { type EntityKey, joinKeys } from "./entity-key.ts";
 import { type PackedPlace, RowPacking, rowCreatedTimeUs, rowEventTimeUs } from "./packed-row.ts";
+import { quarantining } from "./row-checks.ts";
 import {
   type CompiledView,
   type SourceRow,
@@ -69,6 +70,7 @@ function digestOf(view: FeatureView, bounds: WindowBounds): string {
       file: view.source.file,
       eventTime: view.source.eventTime,
       createdTime: view.source.createdTime ?? null,
+      ...setAsideBy(view.source),
     },
     fields: Object.entries(view.source.fields).sort(([a], [b]) => (a < b ? -1 : 1)),
     features: Object.entries(view.features).map(([name, { type, field }]) => [name, type, field ?? name]),
@@ -86,6 +88,12 @@ function digestOf(view: FeatureView, bounds: WindowBounds): string {
     bounds: Object.keys(view.aggregates).length > 0 ? bounds : null,
   };
   return createHash("sha256").update(JSON.stringify(stored)).digest("hex");
+}
+
+/** Which rows are set aside decides what is stored; nothing where none are, so that the digest stays. */
+function setAsideBy(source: Source): { readonly quarantine?: readonly string[] } {
+  const quarantine = quarantining(source).map(expectationText);
+  return quarantine.length === 0 ? {} : { quarantine };
 }
 
 function selected<T extends { readonly name: string }>(

@@ -1,3 +1,5 @@
+import type { ValidationReport } from "./validation.ts";
+
 /**
  * How much of its source's file a generation of a view holds. A file whose rows up to the watermark are others now than
  * they were then, such as rows that came late with an old created time, does not fit its watermark any more.
@@ -73,6 +75,10 @@ export interface MaterializationCatalog {
   list(scenario: string, limit: number): readonly Materialization[];
   /** Marks what ran when the process ended as interrupted; answers all that are. */
   interrupted(): readonly Materialization[];
+  /** Keeps what a materialization's rows were found to be; of each scenario the latest hundred are kept. */
+  setReport(id: number, scenario: string, report: ValidationReport): void;
+  /** The report of a materialization of a scenario, or the latest. */
+  report(scenario: string, id?: number): { readonly id: number; readonly report: ValidationReport } | undefined;
   watermark(viewId: string, generation: number): Watermark | undefined;
   /** Kept before the generation is published: until it is, nobody asks for it. */
   setWatermark(viewId: string, generation: number, watermark: Watermark | undefined): void;

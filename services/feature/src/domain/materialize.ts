@@ -1,9 +1,11 @@
 import type { Source } from "@weft/scenario";
+import { offlineErrors } from "../offline-errors.ts";
 import type { EntityKey } from "./entity-key.ts";
 import type { MaterializedView, MaterializeMode, ViewOutcome, Watermark } from "./materialization-catalog.ts";
 import { fieldColumn, type OfflineStore, type OfflineWorkspace, type PushedRows } from "./offline-store.ts";
 import { newestSql, orderedSql, type RowsQuery } from "./point-in-time-sql.ts";
 import { fieldsRead, keyFieldsOnly, RowReader } from "./source-rows.ts";
+import { type ExpectationResult, type ValidationReport, validateSource } from "./validation.ts";
 import type { CompiledView, SourceRow, ViewState } from "./view-state.ts";
 
 /** The packed state of one key. */
@@ -55,6 +57,10 @@ export interface MaterializeOptions {
   readonly signal?: AbortSignal | undefined;
   /** Lets other work of the process run; called every few hundred rows. */
   readonly pause?: () => Promise<void>;
+  /** The time that freshness is judged by, in microseconds since 1970; default: no event is too old. */
+  readonly nowUs?: () => number;
+  /** Told what the sources' expectations found, before anything is published. */
+  readonly validated?: (report: ValidationReport) => void;
 }
 
 /** How far a materialization is. */
@@ -78,6 +84,9 @@ const entriesBytesMax = 4 << 20;
 const rowsATurn = 256;
 
 interface Run extends MaterializeOptions {
+  readonly results: ExpectationResult[];
+  /** Sources that have been looked at, by name and the time from which. */
+  readonly looked: Set<string>;
   readonly progress: { -readonly [K in keyof MaterializeProgress]: MaterializeProgress[K] };
   readonly pause: () => Promise<void>;
   readonly outcomes: Map<CompiledView, { readonly outcome: ViewOutcome; readonly rows: number }>;
@@ -88,6 +97,7 @@ interface Run extends MaterializeOptions {
  * Loads views into the online store: for field views the newest row of each key, for window views the state that all
  * its events leave. Each source is read once. Rows come sorted by key, so that one state at a time is in memory, however
  * many keys there are. Readers see the new states once all of them are written. Running it again writes the same bytes.
+ * Throws EXPECTATION_NOT_MET, with nothing published, where the rows are not what their source expects.
  *
  * An increment adds the rows of the file that were created after the view's watermark. Where the rows up to the
  * watermark are not those of the time it was set, or no watermark is known, the view is loaded in full instead, so that
@@ -99,6 +109,8 @@ export async function* materialize(options: MaterializeOptions): AsyncGenerator<
     ...options,
     progress: { view: "", rowsRead: 0, rowsTotal: 0, entitiesWritten: 0, done: false, views: [] },
     outcomes: new Map(),
+    results: [],
+    looked: new Set(),
     watermarks: new Map(),
   };
   yield { ...run.progress };
@@ -123,8 +135,10 @@ async function* loadInFull(run: Run, views: readonly CompiledView[]): AsyncGener
       const { rowCount } = await workspace.load(view.source);
       rowCounts.set(view.source, rowCount);
       progress.rowsTotal += rowCount;
+      await validate(run, workspace, view.source);
       yield { ...progress };
     }
+    refuse(run);
     for (const view of views) {
       progress.view = view.name;
       const before = progress.rowsRead;
@@ -172,6 +186,8 @@ async function* loadIncrements(run: Run): AsyncGenerator<MaterializeProgress, re
         continue;
       }
       progress.rowsTotal += rows;
+      await validate(run, workspace, view.view.source, watermark.createdUs);
+      refuse(run);
       yield { ...progress };
       const before = progress.rowsRead;
       const generation = await target.beginCopy(view);
@@ -190,6 +206,23 @@ async function* loadIncrements(run: Run): AsyncGenerator<MaterializeProgress, re
   } finally {
     await workspace.close();
   }
+}
+
+async function validate(run: Run, workspace: OfflineWorkspace, source: Source, afterUs?: number): Promise<void> {
+  const key = `${source.name} ${afterUs}`;
+  if (run.looked.has(key)) return;
+  run.looked.add(key);
+  const timeUs = run.nowUs?.() ?? Number.NEGATIVE_INFINITY;
+  run.results.push(...(await validateSource(workspace, source, timeUs, afterUs)));
+  if (run.results.length > 0) run.validated?.({ timeUs, results: [...run.results] });
+}
+
+/** Throws EXPECTATION_NOT_MET where what was found must not be published. */
+function refuse({ results }: Run): void {
+  const [first, ...others] = results.filter(({ isMet, policy }) => !isMet && policy === "reject");
+  if (first === undefined) return;
+  const { source, expectation, observed } = first;
+  throw offlineErrors.EXPECTATION_NOT_MET({ source, expectation, observed, others: others.length });
 }
 
 async function watermarkOf(workspace: OfflineWorkspace, view: CompiledView): Promise<Watermark> {

@@ -37,6 +37,8 @@ export interface LoadedSource {
    */
   readonly table: string;
   readonly rowCount: number;
+  /** Table of the same form with the rows that the source's expectations set aside; undefined where there are none. */
+  readonly aside: string | undefined;
 }
 
 /** The rows of a source's file that were created by a time. */
