@@ -165,7 +165,7 @@ async function push(service: Service, purchases: readonly Purchase[], requestId:
     }),
     context(),
   );
-  expect(answer).toEqual({ acceptedCount: purchases.length, duplicate: false });
+  expect(answer).toMatchObject({ acceptedCount: purchases.length, duplicate: false });
 }
 
 /** Vectors that are served as of a time. */
