@@ -47,6 +47,11 @@ export interface Entity extends Definition<"entity"> {
 export interface Source extends Definition<"source"> {
   /** File name inside the scenario's folder of the offline store, ending in .csv or .parquet. */
   readonly file: string;
+  /**
+   * Kafka topic that brings further rows as they happen, each message a JSON object of fields by name; followed where
+   * the feature service has brokers. The file holds what is not in the topic.
+   */
+  readonly topic?: string;
   /** Field with the event time: int64 microseconds since 1970. */
   readonly eventTime: string;
   /** Field with the time at which the row became known, int64 microseconds; absent: the event time. */

@@ -175,6 +175,8 @@ function checkSource(source: Source, fault: Fault): void {
   const refreshMs = source.refresh === undefined ? 0 : parseDurationMs(source.refresh);
   if (refreshMs === undefined || (refreshMs > 0 && refreshMs < 1_000))
     fault(source.at, `source "${source.name}": refresh "${source.refresh}" is not "0s" or a duration of at least 1s`);
+  if (source.topic !== undefined && !/^[A-Za-z0-9._-]{1,249}$/.test(source.topic))
+    fault(source.at, `source "${source.name}": topic "${source.topic}" is no name of a Kafka topic`);
   for (const [field, type] of Object.entries(source.fields)) {
     const known = typeof type === "string" ? scalarTypes.has(type) : isVector(type) || isKeys(type);
     if (!known)

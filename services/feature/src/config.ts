@@ -121,6 +121,33 @@ export const config = defineConfig("feature", {
     max: 2_147_483_647,
     doc: "Time between two looks at the file of a source that declares no `refresh`, in milliseconds; 0: never.",
   }),
+  kafkaBrokers: text({
+    default: "",
+    doc: "`host:port` of Kafka brokers, with commas between; empty: topics that sources name are not followed.",
+  }),
+  kafkaGroup: text({
+    default: "weft-feature",
+    doc: "Consumer group; processes of one group share a topic's partitions, and must share the online store.",
+  }),
+  kafkaReadMaxKib: integer({
+    default: 1_024,
+    min: 64,
+    max: 65_536,
+    doc: "Messages taken from Kafka and applied at a time, in KiB.",
+  }),
+  kafkaSessionTimeoutMs: integer({
+    default: 30_000,
+    min: 1_000,
+    max: 1_800_000,
+    doc: "A process that Kafka does not hear of for this long loses its partitions to the others of its group.",
+  }),
+  quarantineRowsMax: integer({
+    default: 100_000,
+    min: 0,
+    max: 100_000_000,
+    doc: "Events kept that could not be taken in; further ones push the oldest out.",
+  }),
+  quarantineSizeMaxMib: integer({ default: 256, min: 1, max: 1_048_576, doc: "Size of such events, in MiB." }),
   eventLogSizeMaxMib: integer({ default: 16_384, min: 1, max: 16_777_216, doc: "Size of the event log, in MiB." }),
 });
 

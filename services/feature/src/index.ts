@@ -24,6 +24,7 @@ import { createParityHandlers } from "./parity-service.ts";
 import { PushExpectations } from "./push-expectations.ts";
 import { beginOfflineJob, loadRelease } from "./releases.ts";
 import { createOnlineHandlers } from "./service.ts";
+import { startStreamIngest } from "./streams.ts";
 
 const retryMs = 1_000;
 
@@ -81,8 +82,11 @@ export const feature = defineService({
     );
     const refuse = async (events: readonly RefusedEvent[]) => {
       await quarantine.add(events, nowUs());
+      for (const { source, reason } of events) metrics.quarantinedEvents.add(1, { source, reason });
     };
-    const ingest = own(new Ingest(log, store, observer, { queueRowsMax: settings.pushQueueRowsMax }));
+    const ingest = own(new Ingest(log, store, observer, { queueRowsMax: settings.pushQueueRowsMax, refuse }));
+    if (settings.kafkaBrokers !== "")
+      own(startStreamIngest(settings, { ingest, refuse, metrics, clock, logger: telemetry.logger }));
     const catalog = own(SqliteMaterializationCatalog.open(join(directory("materializations"), "materializations.db")));
     const turns = new JobTurns(settings.offlineJobsMax);
     const offlineDirectory =

@@ -1,4 +1,4 @@
-import type { Counter, CounterSeries, HistogramSeries, Metrics } from "@weft/telemetry";
+import type { Counter, CounterSeries, Gauge, Histogram, HistogramSeries, Metrics } from "@weft/telemetry";
 import { Status } from "./domain/view-state.ts";
 
 const freshnessBuckets = [0.1, 1, 5, 15, 60, 300, 900, 3_600, 14_400, 86_400, 604_800, 2_592_000, 31_536_000];
@@ -31,6 +31,12 @@ export interface FeatureMetrics {
   readonly readRows: CounterSeries;
   readonly pushedRows: Counter;
   readonly skippedRows: Counter;
+  readonly quarantinedEvents: Counter;
+  readonly streamedEvents: Counter;
+  readonly streamLag: Gauge;
+  readonly streamLost: Counter;
+  readonly streamFailures: CounterSeries;
+  readonly ingestDelay: Histogram;
   readonly corruptStates: Counter;
   readonly applyFailures: CounterSeries;
   readonly pushSeconds: HistogramSeries;
@@ -93,6 +99,38 @@ export function createMetrics(metrics: Metrics): FeatureMetrics {
       name: "feature_skipped_rows_total",
       help: "Pushed rows that a view could not take in, such as rows without a key.",
       labels: ["view"],
+    }),
+    quarantinedEvents: metrics.counter({
+      name: "feature_quarantined_events_total",
+      help: "Events set aside because they could not be taken in, by the reason.",
+      labels: ["source", "reason"],
+    }),
+    streamedEvents: metrics.counter({
+      name: "feature_streamed_events_total",
+      help: "Messages of Kafka topics that were read and applied.",
+      labels: ["source"],
+    }),
+    streamLag: metrics.gauge({
+      name: "feature_stream_lag_messages",
+      help: "Messages of a partition that are not applied yet.",
+      labels: ["topic", "partition"],
+    }),
+    streamLost: metrics.counter({
+      name: "feature_stream_lost_messages_total",
+      help: "Messages that Kafka threw away before they were read.",
+      labels: ["topic"],
+    }),
+    streamFailures: metrics
+      .counter({
+        name: "feature_stream_failures_total",
+        help: "Times that Kafka, or the online store on the way from it, could not be reached.",
+      })
+      .with({}),
+    ingestDelay: metrics.histogram({
+      name: "feature_ingest_delay_seconds",
+      help: "Time from a message's stamp to its being visible, of the oldest one in each batch.",
+      labels: ["source"],
+      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 3_600, 86_400],
     }),
     corruptStates: metrics.counter({
       name: "feature_corrupt_states_total",

@@ -5,7 +5,10 @@ import type { EventLog, LoggedEvents, PushedEvents } from "./event-log.ts";
 import { GenerationJob, type IngestSteps } from "./generation-job.ts";
 import type { PushedPart } from "./offline-store.ts";
 import type { AppliedOffset, Mutation, OnlineStore, ViewHandle } from "./online-store.ts";
-import { type CompiledView, type SourceRow, sourceFields, type ViewState } from "./view-state.ts";
+import type { EventContent, RefusedEvent } from "./quarantine.ts";
+import { partitionName, type StreamPartition } from "./stream-log.ts";
+import { type MutationObserver, rowsIn, viewMutations } from "./view-mutations.ts";
+import { type CompiledView, sourceFields } from "./view-state.ts";
 
 /** A view version that takes part in ingestion. */
 export interface IngestedView {
@@ -26,10 +29,24 @@ export interface IngestObserver {
   behind(cause: unknown): void;
 }
 
+/** Bounds of ingestion, and where goes what it cannot take in. */
+export interface IngestOptions {
+  /** Rows that may wait to be written. */
+  readonly queueRowsMax: number;
+  /** Sets aside rows that a view cannot take in; without it they are counted as skipped. */
+  readonly refuse?: (events: readonly RefusedEvent[]) => Promise<void>;
+}
+
 interface Waiting {
   readonly events: PushedEvents;
   readonly resolve: (duplicate: boolean) => void;
   readonly reject: (error: unknown) => void;
+}
+
+interface Refused {
+  readonly view: string;
+  readonly event: LoggedEvents;
+  readonly index: number;
 }
 
 interface Active extends IngestedView {
@@ -53,6 +70,10 @@ export class Ingest {
   readonly #store: OnlineStore;
   readonly #observer: IngestObserver;
   readonly #queueRowsMax: number;
+  readonly #refuse: IngestOptions["refuse"];
+  readonly #mutationObserver: MutationObserver;
+  /** Rows that the write under way could not take in. */
+  #refused: Refused[] = [];
   readonly #views = new Map<string, Active>();
   readonly #behind = new Set<string>();
   /** Keys written of late, of the views that a job copies. */
@@ -63,11 +84,17 @@ export class Ingest {
   #tail: Promise<unknown> = Promise.resolve();
   #isPumping = false;
 
-  constructor(log: EventLog, store: OnlineStore, observer: IngestObserver, options: { readonly queueRowsMax: number }) {
+  constructor(log: EventLog, store: OnlineStore, observer: IngestObserver, options: IngestOptions) {
     this.#log = log;
     this.#store = store;
     this.#observer = observer;
     this.#queueRowsMax = options.queueRowsMax;
+    this.#refuse = options.refuse;
+    this.#mutationObserver = {
+      skipped: (view, rows) => observer.skipped(view, rows),
+      corrupt: (view, cause) => observer.corrupt(view, cause),
+      refused: (view, event, index) => this.#refused.push({ view, event, index }),
+    };
   }
 
   /** Rows that wait to be written. */
@@ -126,6 +153,55 @@ export class Ingest {
   async catchUpAll(): Promise<void> {
     for (const id of this.#views.keys()) this.#behind.add(id);
     await this.catchUpBehind();
+  }
+
+  /**
+   * Last offset of a partition that every view of its topic holds; undefined where no view reads it. A view that was
+   * added, or whose generation changed, may be behind the others: what is read again changes nothing in those.
+   */
+  async streamPosition(stream: StreamPartition): Promise<number | undefined> {
+    let position: number | undefined;
+    for (const view of this.#views.values()) {
+      if (view.compiled.view.source.topic !== stream.topic) continue;
+      const applied = await this.#store.appliedOffset(view.handle, partitionName(stream));
+      if (position === undefined || applied < position) position = applied;
+    }
+    return position;
+  }
+
+  /** Views that read a topic. */
+  streamViews(topic: string): readonly IngestedView[] {
+    return [...this.#views.values()].filter(({ compiled }) => compiled.view.source.topic === topic);
+  }
+
+  /** Topics that views read. */
+  get topics(): readonly string[] {
+    const topics = new Set<string>();
+    for (const { compiled } of this.#views.values()) {
+      const { topic } = compiled.view.source;
+      if (topic !== undefined) topics.add(topic);
+    }
+    return [...topics].sort();
+  }
+
+  /**
+   * Applies events of a partition, in order, to the views that read them, and notes that everything up to `until` is in
+   * them. Where it throws nothing is noted, and the same events can be applied again.
+   */
+  applyStream(stream: StreamPartition, events: readonly LoggedEvents[], until: number): Promise<void> {
+    return this.#exclusively(async () => {
+      const partition = partitionName(stream);
+      const mutations: Mutation[] = [];
+      const offsets: AppliedOffset[] = [];
+      for (const view of this.streamViews(stream.topic)) {
+        const applied = await this.#store.appliedOffset(view.handle, partition);
+        if (applied >= until) continue;
+        const own = events.filter((event) => event.offset > applied && isReadBy(view, event.scenario, event.source));
+        mutations.push(...this.#mutations(view, view.handle, own, partition));
+        offsets.push({ view: view.handle, partition, offset: until });
+      }
+      if (offsets.length > 0) await this.#write(mutations, offsets);
+    });
   }
 
   /** Applies what a failed write left behind. */
@@ -253,66 +329,31 @@ export class Ingest {
 
   async #write(mutations: readonly Mutation[], offsets: readonly AppliedOffset[]): Promise<void> {
     try {
+      this.#refused = [];
       await this.#store.write(mutations, offsets);
+      if (this.#refused.length > 0) await this.#setAside(this.#refused);
     } finally {
       // Noted once the write is over, so that whoever copied the state from before it copies it again.
       if (this.#changed.size > 0) for (const { view, key } of mutations) this.#changed.get(view)?.add(key);
     }
   }
 
-  #mutations(view: IngestedView, handle: ViewHandle, events: readonly LoggedEvents[]): Mutation[] {
-    const { compiled } = view;
-    const rowsByKey = new Map<EntityKey, { readonly rows: SourceRow[]; readonly offsets: number[] }>();
-    let skipped = 0;
-    const order = compiled.fields.map(({ name }) => name);
-    for (const event of events) {
-      for (const own of rowsIn(order, event)) {
-        const key = compiled.keyOf(own);
-        if (key === undefined) {
-          skipped++;
-          continue;
-        }
-        const of = rowsByKey.get(key);
-        if (of === undefined) rowsByKey.set(key, { rows: [own], offsets: [event.offset] });
-        else {
-          of.rows.push(own);
-          of.offsets.push(event.offset);
-        }
-      }
-    }
-    if (skipped > 0) this.#observer.skipped(compiled.name, skipped);
-    return [...rowsByKey].map(([key, { rows, offsets }]) => ({
-      view: handle,
-      key,
-      merge: (current, applied) => {
-        const until = applied();
-        const start = offsets.findIndex((offset) => offset > until);
-        if (start === -1) return undefined;
-        return this.#merge(compiled, current, start === 0 ? rows : rows.slice(start));
-      },
-    }));
+  #mutations(view: IngestedView, handle: ViewHandle, events: readonly LoggedEvents[], partition?: string): Mutation[] {
+    return viewMutations(view.compiled, handle, events, this.#mutationObserver, partition);
   }
 
-  #merge(compiled: CompiledView, current: Uint8Array | undefined, rows: readonly SourceRow[]): Uint8Array | undefined {
-    let state: ViewState | undefined;
-    if (current !== undefined) {
-      try {
-        state = compiled.decode(current);
-      } catch (cause) {
-        this.#observer.corrupt(compiled.name, cause);
-      }
-    }
-    state ??= compiled.emptyState();
-    let isChanged = false;
-    for (const row of rows) {
-      try {
-        if (state.apply(row)) isChanged = true;
-      } catch {
-        // A row that an older definition of the source let through must not hold up the rows behind it.
-        this.#observer.skipped(compiled.name, 1);
-      }
-    }
-    return isChanged ? state.encode() : undefined;
+  async #setAside(refused: readonly Refused[]): Promise<void> {
+    for (const { view } of refused) this.#observer.skipped(view, 1);
+    await this.#refuse?.(
+      refused.map(({ view, event, index }) => ({
+        scenario: event.scenario,
+        source: event.source,
+        reason: "ROW_NOT_APPLICABLE",
+        detail: `view "${view}" cannot take the row: it does not fit the source's fields as they are now`,
+        origin: `${event.requestId}/${event.offset}/${index}/${view}`,
+        content: contentOf(event, index),
+      })),
+    );
   }
 
   async *#pushedRows(scenario: string, source: Source, until: number): AsyncGenerator<PushedPart> {
@@ -335,11 +376,9 @@ export class Ingest {
   }
 }
 
-/** The rows with their values in an order of fields; null where a field was not pushed. */
-function rowsIn(order: readonly string[], { fields, rows }: PushedEvents): readonly SourceRow[] {
-  if (order.length === fields.length && order.every((name, index) => name === fields[index])) return rows;
-  const places = order.map((name) => fields.indexOf(name));
-  return rows.map((row) => ({ ...row, values: places.map((place) => row.values[place] ?? null) }));
+function contentOf({ fields, rows }: LoggedEvents, index: number): EventContent {
+  const row = rows[index] ?? { eventTimeUs: 0, createdTimeUs: 0, values: [] };
+  return { kind: "row", fields, row };
 }
 
 function isReadBy(view: IngestedView, scenario: string, source: string): boolean {

@@ -1,0 +1,72 @@
+import type { Clock } from "@weft/service";
+import type { Telemetry } from "@weft/telemetry";
+import { KafkaLog } from "./adapters/kafka-log.ts";
+import type { Settings } from "./config.ts";
+import type { Ingest } from "./domain/ingest.ts";
+import type { RefusedEvent } from "./domain/quarantine.ts";
+import { StreamIngest } from "./domain/stream-ingest.ts";
+import type { FeatureMetrics } from "./metrics.ts";
+
+/** What following Kafka works with. */
+export interface Streams {
+  readonly ingest: Ingest;
+  readonly refuse: (events: readonly RefusedEvent[]) => Promise<void>;
+  readonly metrics: FeatureMetrics;
+  readonly clock: Clock;
+  readonly logger: Telemetry["logger"];
+}
+
+/** How long a read of Kafka waits for the first message. */
+const waitMs = 250;
+
+/** Follows the topics that the sources of loaded releases name. */
+export function startStreamIngest(
+  settings: Settings,
+  { ingest, refuse, metrics, clock, logger }: Streams,
+): StreamIngest {
+  const log = new KafkaLog({
+    brokers: settings.kafkaBrokers.split(",").map((broker) => broker.trim()),
+    group: settings.kafkaGroup,
+    readMaxBytes: settings.kafkaReadMaxKib * 1_024,
+    waitMs,
+    sessionTimeoutMs: settings.kafkaSessionTimeoutMs,
+  });
+  let isFailing = false;
+  const streams = new StreamIngest(log, {
+    ingest,
+    refuse,
+    bounds: { valueBytesMax: settings.valueBytesMax, futureToleranceUs: settings.futureToleranceMs * 1_000 },
+    observer: {
+      applied(source, events, delayUs) {
+        isFailing = false;
+        metrics.streamedEvents.add(events, { source });
+        metrics.ingestDelay.observe(delayUs / 1e6, { source });
+      },
+      lag: (topic, partition, messages) => metrics.streamLag.set(messages, { topic, partition: String(partition) }),
+      lost(topic, messages) {
+        metrics.streamLost.add(messages, { topic });
+        logger.error({ topic, messages }, "Kafka threw messages away before they were read");
+      },
+      failed(cause) {
+        metrics.streamFailures.add(1);
+        // Once an outage.
+        if (!isFailing) logger.error({ err: cause }, "Kafka or the online store cannot be reached; trying again");
+        isFailing = true;
+      },
+    },
+    nowUs: () => Number(clock.nowUs()),
+    pause: (timeMs, signal) =>
+      new Promise((resolve) => {
+        if (signal.aborted) return resolve();
+        const done = () => {
+          timer.cancel();
+          signal.removeEventListener("abort", done);
+          resolve();
+        };
+        const timer = clock.setTimer(timeMs, done);
+        signal.addEventListener("abort", done);
+      }),
+  });
+  streams.start();
+  return streams;
+}
