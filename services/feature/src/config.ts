@@ -141,13 +141,6 @@ export const config = defineConfig("feature", {
     max: 1_800_000,
     doc: "A process that Kafka does not hear of for this long loses its partitions to the others of its group.",
   }),
-  quarantineRowsMax: integer({
-    default: 100_000,
-    min: 0,
-    max: 100_000_000,
-    doc: "Events kept that could not be taken in; further ones push the oldest out.",
-  }),
-  quarantineSizeMaxMib: integer({ default: 256, min: 1, max: 1_048_576, doc: "Size of such events, in MiB." }),
   eventLogSizeMaxMib: integer({ default: 16_384, min: 1, max: 16_777_216, doc: "Size of the event log, in MiB." }),
 });
 

@@ -1,4 +1,4 @@
-import { Consumer } from "@platformatic/kafka";
+import type { Consumer } from "@platformatic/kafka";
 import type { StreamBatch, StreamLog, StreamMessage, StreamPartition } from "../domain/stream-log.ts";
 
 /** Where the brokers are and what a read may bring. */
@@ -89,7 +89,9 @@ export class KafkaLog implements StreamLog {
     let consumer = this.#consumer;
     if (consumer === undefined) {
       const { brokers, group, sessionTimeoutMs } = this.#options;
-      consumer = new Consumer({
+      // Loaded only where Kafka is used.
+      const client = await import("@platformatic/kafka");
+      consumer = new client.Consumer({
         clientId: "weft-feature",
         groupId: group,
         bootstrapBrokers: [...brokers],

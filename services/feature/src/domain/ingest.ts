@@ -7,7 +7,7 @@ import type { PushedPart } from "./offline-store.ts";
 import type { AppliedOffset, Mutation, OnlineStore, ViewHandle } from "./online-store.ts";
 import type { EventContent, RefusedEvent } from "./quarantine.ts";
 import { partitionName, type StreamPartition } from "./stream-log.ts";
-import { type MutationObserver, rowsIn, viewMutations } from "./view-mutations.ts";
+import { type MutationObserver, mergeRows, rowsIn, viewMutations } from "./view-mutations.ts";
 import { type CompiledView, sourceFields } from "./view-state.ts";
 
 /** A view version that takes part in ingestion. */
@@ -218,7 +218,7 @@ export class Ingest {
       catchUp: async (view, handle) => {
         await this.#catchUp(view, handle);
       },
-      merge: (view, current, rows) => this.#merge(view, current, rows),
+      merge: (view, current, rows) => mergeRows(view, current, rows, this.#mutationObserver),
       takeChanged: (view) => {
         const changed = this.#changed.get(view) ?? [];
         this.#changed.set(view, new Set());

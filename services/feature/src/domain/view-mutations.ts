@@ -86,7 +86,30 @@ function merge(
   return isChanged ? state?.encode() : undefined;
 }
 
-function decode(compiled: CompiledView, current: Uint8Array | undefined, observer: MutationObserver): ViewState {
+/** The state with rows taken in, packed; undefined where they change nothing. A row that cannot be taken in is skipped. */
+export function mergeRows(
+  compiled: CompiledView,
+  current: Uint8Array | undefined,
+  rows: readonly SourceRow[],
+  observer: Pick<MutationObserver, "skipped" | "corrupt">,
+): Uint8Array | undefined {
+  const state = decode(compiled, current, observer);
+  let isChanged = false;
+  for (const row of rows) {
+    try {
+      if (state.apply(row)) isChanged = true;
+    } catch {
+      observer.skipped(compiled.name, 1);
+    }
+  }
+  return isChanged ? state.encode() : undefined;
+}
+
+function decode(
+  compiled: CompiledView,
+  current: Uint8Array | undefined,
+  observer: Pick<MutationObserver, "corrupt">,
+): ViewState {
   if (current !== undefined) {
     try {
       return compiled.decode(current);
