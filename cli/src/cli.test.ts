@@ -10,6 +10,7 @@ import { checkGates } from "./commands/train.ts";
 import { prepareData } from "./deploy/data.ts";
 import { inputsDigest } from "./deploy/model-inputs.ts";
 import { viewDefinition } from "./deploy/view-definition.ts";
+import { settingsFor } from "./peers.ts";
 import { pasteLines, scoreRequest } from "./requests.ts";
 import { splitSettings } from "./settings-arguments.ts";
 
@@ -33,6 +34,21 @@ describe("settings among arguments", () => {
       settings: ["--gateway.port=0", "--process.log-level", "debug", "--config", "f.json"],
       rest: ["up", "x", "--once", "--json"],
     });
+    expect(splitSettings(["--http2.keepalive-ms", "5", "up"])).toEqual({
+      settings: ["--http2.keepalive-ms", "5"],
+      rest: ["up"],
+    });
+  });
+
+  test("are handed on to the processes that have them, with their values", () => {
+    const settings = ["--gateway.port=0", "--tls.ca-file", "a.pem", "--ranking.port", "5", "--http2.keepalive-ms=1"];
+    expect(settingsFor("gateway", settings)).toEqual([
+      "--gateway.port=0",
+      "--tls.ca-file",
+      "a.pem",
+      "--http2.keepalive-ms=1",
+    ]);
+    expect(settingsFor("feature", settings)).toEqual(["--tls.ca-file", "a.pem", "--http2.keepalive-ms=1"]);
   });
 });
 

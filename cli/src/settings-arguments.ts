@@ -7,7 +7,7 @@ export function splitSettings(args: readonly string[]): {
   const rest: string[] = [];
   for (let index = 0; index < args.length; index++) {
     const argument = args[index] ?? "";
-    if (!/^--([a-z]+\.[a-z-]+|config)(=|$)/.test(argument)) {
+    if (!/^--([a-z0-9]+\.[a-z0-9-]+|config)(=|$)/.test(argument)) {
       rest.push(argument);
       continue;
     }
@@ -19,4 +19,15 @@ export function splitSettings(args: readonly string[]): {
     }
   }
   return { settings, rest };
+}
+
+/** The settings of some schemas, with their values; `config` stands for the configuration file. */
+export function selectSettings(settings: readonly string[], schemas: readonly string[]): readonly string[] {
+  const selected: string[] = [];
+  let isWanted = false;
+  for (const argument of settings) {
+    if (argument.startsWith("--")) isWanted = schemas.includes(argument.slice(2).split(/[.=]/, 1)[0] ?? "");
+    if (isWanted) selected.push(argument);
+  }
+  return selected;
 }

@@ -4,10 +4,11 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
 import { health, ownerOf, type ServiceName, serviceNames, stopOrder } from "@weft/contracts";
-import { type Client, clientInterceptors, createClient, grpcJs, type Transport } from "@weft/rpc";
+import { type Client, clientInterceptors, createClient } from "@weft/rpc";
 import { edgePort, firstPort, metricsPortOffset, type ServiceAddress, startServices } from "@weft/service";
 import { createTelemetry } from "@weft/telemetry";
 import { CommandFailure } from "./failure.ts";
+import { type Peers, peersOf, settingsFor } from "./peers.ts";
 import { whileUnavailable } from "./retry.ts";
 import { allServices } from "./services.ts";
 
@@ -20,29 +21,16 @@ export interface Topology {
   stop(): Promise<void>;
 }
 
-const messageBytesMax = 4_194_304;
-
 /** Options of Node for a server: with a larger young generation, one that allocates per request spends far less time in scavenges. */
 export const serverNodeOptions = ["--max-semi-space-size=64"];
 
 /** Clients of services in other processes. */
-export function dialWire(target: (service: ServiceName) => string): {
-  dial<S extends DescService>(service: S): Client<S>;
-  close(): void;
-} {
+export function dialWire(peers: Peers): { dial<S extends DescService>(service: S): Client<S>; close(): void } {
   const telemetry = createTelemetry({ service: "cli", logLevel: "silent", otlpEndpoint: "", traceRatio: 0 });
   const interceptors = clientInterceptors(telemetry);
-  const transports = new Map<ServiceName, Transport>();
-  const transportTo = (owner: ServiceName) => {
-    const transport = transports.get(owner) ?? grpcJs.connect(target(owner), { messageBytesMax });
-    transports.set(owner, transport);
-    return transport;
-  };
   return {
-    dial: (service) => createClient(service, transportTo(ownerOf(service.typeName)), interceptors),
-    close: () => {
-      for (const transport of transports.values()) void transport.close();
-    },
+    dial: (service) => createClient(service, peers.connect(ownerOf(service.typeName)), interceptors),
+    close: () => peers.close(),
   };
 }
 
@@ -109,16 +97,14 @@ export async function startMesh(options: {
     });
   }
   const target = (name: ServiceName) => `127.0.0.1:${addresses.get(name)?.port}`;
+  const peers = peersOf(options.settings, Object.fromEntries(serviceNames.map((name) => [name, target(name)])));
   const children = new Map<ServiceName, ChildProcess>();
   for (const [name, address] of addresses) {
-    const own = options.settings.filter(
-      (setting) => !setting.startsWith("--") || setting.startsWith(`--${name}.`) || setting.startsWith("--process."),
-    );
     const args = [
       join(__dirname, "..", "bin", "weft.js"),
       "serve",
       name,
-      ...own,
+      ...settingsFor(name, options.settings),
       `--${name}.port=${address.port}`,
       `--${name}.metrics-port=${address.metricsPort}`,
       ...(address.edgePort === undefined ? [] : [`--${name}.edge-port=${address.edgePort}`]),
@@ -130,7 +116,7 @@ export async function startMesh(options: {
     child.stderr.pipe(log);
     children.set(name, child);
   }
-  const wire = dialWire(target);
+  const wire = dialWire(peers);
   const ended = () => [...children].filter(([, child]) => child.exitCode !== null).map(([name]) => name);
   const stop = async () => {
     wire.close();
@@ -139,14 +125,8 @@ export async function startMesh(options: {
       if (child !== undefined) await endProcess(child);
     }
   };
-  const healthClients = new Map(
-    [...addresses].map(([name]) => [name, grpcJs.connect(target(name), { messageBytesMax })] as const),
-  );
-  const probe = (name: ServiceName) => {
-    const transport = healthClients.get(name);
-    if (transport === undefined) throw new TypeError(name);
-    return createClient(health.Health, transport, []).check({ service: "" }, { timeoutMs: 1_000 });
-  };
+  const probe = (name: ServiceName) =>
+    createClient(health.Health, peers.connect(name), []).check({ service: "" }, { timeoutMs: 1_000 });
   // Every process listens before anything is sent to it.
   try {
     for (const name of addresses.keys()) {
@@ -174,9 +154,6 @@ export async function startMesh(options: {
         }
       }
     },
-    async stop() {
-      for (const transport of healthClients.values()) void transport.close();
-      await stop();
-    },
+    stop,
   };
 }

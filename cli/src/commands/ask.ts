@@ -1,8 +1,8 @@
 import { fromJson, type JsonValue, toJson } from "@bufbuild/protobuf";
 import { gateway } from "@weft/contracts";
 import { CommandFailure } from "../failure.ts";
+import { peersOf } from "../peers.ts";
 import { showDecision, showRecommendation } from "../show.ts";
-import { targetsOf } from "../targets.ts";
 import { dialWire } from "../topology.ts";
 
 /** Options of `weft score` and `weft recommend`. */
@@ -41,7 +41,7 @@ export async function score(scenario: string, options: AskOptions): Promise<void
     features: Object.fromEntries(pairs(options.feature, "feature").map(([name, value]) => [name, scalar(value)])),
     ...(options.time === undefined ? {} : { eventTime: options.time }),
   });
-  const wire = dialWire(targetsOf(options.settings));
+  const wire = dialWire(peersOf(options.settings));
   try {
     const response = await wire.dial(gateway.GatewayService).score(request, { timeoutMs: options.timeoutMs });
     process.stdout.write(
@@ -65,7 +65,7 @@ export async function recommend(
     excludedIds: options.exclude.map(key),
     ...(options.time === undefined ? {} : { eventTime: options.time }),
   });
-  const wire = dialWire(targetsOf(options.settings));
+  const wire = dialWire(peersOf(options.settings));
   try {
     const response = await wire.dial(gateway.GatewayService).recommend(request, { timeoutMs: options.timeoutMs });
     process.stdout.write(

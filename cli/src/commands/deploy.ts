@@ -3,7 +3,7 @@ import { registry } from "@weft/contracts";
 import { loadScenario } from "@weft/scenario";
 import { pushScenario } from "../deploy/push.ts";
 import { deployClients, releaseScenario } from "../deploy/release.ts";
-import { targetsOf } from "../targets.ts";
+import { peersOf } from "../peers.ts";
 import { dialWire } from "../topology.ts";
 
 /** Options of `weft push` and `weft release`. */
@@ -15,7 +15,7 @@ export interface DeployOptions {
 /** Pushes a scenario's code, views and models to the registry. */
 export async function push(folder: string, options: DeployOptions): Promise<void> {
   const scenario = loadScenario(folder);
-  const wire = dialWire(targetsOf(options.settings));
+  const wire = dialWire(peersOf(options.settings));
   try {
     const pushed = await pushScenario(wire.dial(registry.RegistryService), resolve(folder), scenario);
     if (options.json) process.stdout.write(`${JSON.stringify(pushed)}\n`);
@@ -32,7 +32,7 @@ export async function push(folder: string, options: DeployOptions): Promise<void
 /** Pushes a scenario, makes a release of it, fills its indexes and points a label at it. */
 export async function release(folder: string, options: DeployOptions & { readonly label: string }): Promise<void> {
   const scenario = loadScenario(folder);
-  const wire = dialWire(targetsOf(options.settings));
+  const wire = dialWire(peersOf(options.settings));
   try {
     const pushed = await pushScenario(wire.dial(registry.RegistryService), resolve(folder), scenario);
     const { id, unchanged } = await releaseScenario(deployClients(wire.dial), scenario, pushed, {

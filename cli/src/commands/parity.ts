@@ -2,9 +2,9 @@ import { feature, monitoring } from "@weft/contracts";
 import { isWeftError } from "@weft/errors";
 import type { Client } from "@weft/rpc";
 import { CommandFailure } from "../failure.ts";
+import { peersOf } from "../peers.ts";
 import { startProgress } from "../progress.ts";
 import { disagreements, type ModelParity, showParity, type Unchecked } from "../show-parity.ts";
-import { targetsOf } from "../targets.ts";
 import { dialWire } from "../topology.ts";
 
 /** Options of `weft parity`. */
@@ -35,7 +35,7 @@ const listTimeoutMs = 30_000;
  */
 export async function parity(scenario: string, options: ParityOptions): Promise<void> {
   const tolerances = options.tolerance.map(readTolerance);
-  const wire = dialWire(targetsOf(options.settings));
+  const wire = dialWire(peersOf(options.settings));
   try {
     const served = await listServed(wire.dial(monitoring.MonitoringService), scenario, options);
     const features = wire.dial(feature.FeatureService);

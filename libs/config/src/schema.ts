@@ -73,17 +73,23 @@ export function number(bounds: Bounds): Setting<number> {
   };
 }
 
-/** A text of at most 4,096 characters. */
-export function text(options: { readonly default: string; readonly doc: string }): Setting<string> {
+/** A text of at most 4,096 characters. `check` answers what is wrong with one, if anything. */
+export function text(options: {
+  readonly default: string;
+  readonly doc: string;
+  readonly check?: (value: string) => string | undefined;
+}): Setting<string> {
   return {
     kind: "text",
     default: options.default,
     doc: options.doc,
     range: "text",
-    read: (input) =>
-      typeof input === "string" && input.length <= 4096
-        ? { value: input }
-        : { fault: "must be a text of at most 4096 characters" },
+    read(input) {
+      if (typeof input !== "string" || input.length > 4096)
+        return { fault: "must be a text of at most 4096 characters" };
+      const fault = options.check?.(input);
+      return fault === undefined ? { value: input } : { fault };
+    },
   };
 }
 

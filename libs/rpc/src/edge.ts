@@ -1,4 +1,5 @@
-import { createServer, type Server } from "node:http";
+import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 import type { DescService, Message } from "@bufbuild/protobuf";
 import { ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
@@ -9,6 +10,7 @@ import { identityKeys, readIdentity } from "./identity.ts";
 import { isStream } from "./interceptor.ts";
 import { methodsOf } from "./method.ts";
 import { errorDetails } from "./status.ts";
+import { type TlsSource, tlsOptions } from "./tls/tls-source.ts";
 import { type Invoke, type Listener, type Router, singleMessage } from "./transport.ts";
 
 /** Settings of the edge. */
@@ -19,6 +21,10 @@ export interface EdgeOptions {
   readonly messageBytesMax: number;
   /** Origin that browsers may call from; "*" for all, empty for none. */
   readonly allowedOrigin: string;
+  /** Certificates where it speaks TLS. */
+  readonly tls?: TlsSource;
+  /** Whether clients must show a certificate of an authority of `tls`; default false. */
+  readonly clientCertificates?: boolean;
 }
 
 /** Serves services to browsers and curl over HTTP/1.1: Connect, gRPC-Web and JSON. */
@@ -35,7 +41,7 @@ export async function listenEdge(
       for (const service of services) bind(routes, service, router);
     },
   });
-  const server = createServer((request, response) => {
+  const answer: RequestListener = (request, response) => {
     if (options.allowedOrigin !== "") {
       response.setHeader("access-control-allow-origin", options.allowedOrigin);
       response.setHeader("access-control-expose-headers", "grpc-status, grpc-message, grpc-status-details-bin");
@@ -53,7 +59,16 @@ export async function listenEdge(
       return;
     }
     handle(request, response);
-  });
+  };
+  const { tls, clientCertificates } = options;
+  const mutual = clientCertificates === true ? { requestCert: true, rejectUnauthorized: true } : {};
+  const secure = tls === undefined ? undefined : createTlsServer({ ...tlsOptions(tls.current()), ...mutual }, answer);
+  const server = secure ?? createServer(answer);
+  if (tls !== undefined && secure !== undefined)
+    server.once(
+      "close",
+      tls.watch(() => secure.setSecureContext(tlsOptions(tls.current()))),
+    );
   server.requestTimeout = 60_000;
   const port = await new Promise<number>((resolve, reject) => {
     server.once("error", reject);
@@ -65,7 +80,7 @@ export async function listenEdge(
   return { port, drain: (graceMs) => drain(server, graceMs) };
 }
 
-function drain(server: Server, graceMs: number): Promise<void> {
+function drain(server: Server | TlsServer, graceMs: number): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => server.closeAllConnections(), graceMs);
     server.close(() => {

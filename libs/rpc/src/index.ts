@@ -10,6 +10,7 @@ export {
 export { copierOf } from "./copy-message.ts";
 export { type EdgeOptions, listenEdge } from "./edge.ts";
 export { grpcJs } from "./grpc-js/index.ts";
+export { grpcJsTarget } from "./grpc-js/target.ts";
 export type { CallOptions, Client, Handlers } from "./handlers.ts";
 export { createHealthHandlers, HealthState } from "./health.ts";
 export { identityKeys } from "./identity.ts";
@@ -27,7 +28,9 @@ export {
 } from "./tls/certificate-files.ts";
 export type { TlsMaterial, TlsSource } from "./tls/tls-source.ts";
 export type { ConnectOptions, Listener, ListenOptions, Router, Transport, WireTransport } from "./transport.ts";
+export { type ChannelMetrics, createChannelMetrics } from "./weft/channel-metrics.ts";
 export type { ClientOptions } from "./weft/client.ts";
 export { connect as connectWeft } from "./weft/client.ts";
 export { weft } from "./weft/index.ts";
 export { listen as listenWeft, type ServerOptions } from "./weft/server.ts";
+export { parseTarget } from "./weft/target.ts";

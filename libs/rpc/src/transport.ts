@@ -1,7 +1,9 @@
 import type { Message } from "@bufbuild/protobuf";
+import type { Http2Options } from "@weft/http2";
 import type { Call, Payload } from "./interceptor.ts";
 import type { MethodInfo } from "./method.ts";
 import type { TlsSource } from "./tls/tls-source.ts";
+import type { ChannelSettings } from "./weft/channel.ts";
 
 /**
  * Carries calls to one peer. `call.context` is the caller's side of the call: its identity, deadline and metadata go to
@@ -36,6 +38,10 @@ export interface ListenOptions {
   readonly tls?: TlsSource;
   /** Whether clients must show a certificate of an authority of `tls`; default false. */
   readonly clientCertificates?: boolean;
+  /** A client's TLS handshake failed, and why. */
+  readonly handshakeFailed?: (error: Error) => void;
+  /** Limits and times of connections. A transport goes by those that it has. */
+  readonly http2?: Partial<Http2Options>;
 }
 
 /** A listener that takes calls. */
@@ -45,14 +51,16 @@ export interface Listener {
   drain(graceMs: number): Promise<void>;
 }
 
-/** Settings of a client, whichever transport it uses. */
-export interface ConnectOptions {
+/** Settings of a client; all but the first have defaults. A transport goes by those that it has. */
+export interface ConnectOptions extends Partial<ChannelSettings> {
   /** Greatest size of an answer's message. */
   readonly messageBytesMax: number;
   /** Set where the peer speaks TLS: whom to trust, and the certificate to show where it wants one. */
   readonly tls?: TlsSource;
   /** Name that the peer's certificate must have; default the host of the target. */
   readonly serverName?: string;
+  /** Calls wait while the peer cannot be reached, until their deadline, rather than fail with UNAVAILABLE. */
+  readonly waitForReady?: boolean;
 }
 
 /** One way onto the wire: its server and its clients. */

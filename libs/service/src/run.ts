@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { ConfigError, type ConfigInput, describeConfig, processEnvironment } from "@weft/config";
 import { isWeftError } from "@weft/errors";
 import type { ServiceDefinition } from "./definition.ts";
-import { peersConfig, processConfig, withListener } from "./settings.ts";
+import { sharedConfigs, withListener } from "./settings.ts";
 import { startServices } from "./start.ts";
 
 /** The configuration of this process: flags, environment and the file that `--config` or WEFT_CONFIG names. Throws ConfigError. */
@@ -26,11 +26,7 @@ export function readConfigInput(args: readonly string[]): ConfigInput {
 
 /** Help for a set of services: every setting with its flag, variable, range, default and doc. */
 export function describeServices(definitions: readonly ServiceDefinition[]): string {
-  return describeConfig([
-    processConfig,
-    peersConfig,
-    ...definitions.map(({ name, config }) => withListener(name, config)),
-  ]);
+  return describeConfig([...sharedConfigs, ...definitions.map(({ name, config }) => withListener(name, config))]);
 }
 
 /**

@@ -1,5 +1,7 @@
 import { type ConfigSchema, choice, defineConfig, integer, number, type SettingShape, text } from "@weft/config";
 import { type ServiceName, serviceNames } from "@weft/contracts";
+import { parseTarget } from "@weft/rpc";
+import { clientConfig, http2Config, tlsConfig } from "./transport-settings.ts";
 
 /** Settings of the process, whichever services run in it. */
 export const processConfig = defineConfig("process", {
@@ -76,6 +78,20 @@ export interface ListenerSettings {
   readonly edgePort: number;
 }
 
+const targetForm =
+  "host:port[*weight][,…], dns:///name:port or xds:///name:port, then ?policy=round_robin | least_request | weighted | " +
+  "consistent_hash (&key=<metadata key>&load=<factor>) and &connections=<count>.";
+
+function targetFault(target: string): string | undefined {
+  if (target.startsWith("xds:")) return undefined;
+  try {
+    parseTarget(target);
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
 /** Where peers in other processes are. */
 export const peersConfig = defineConfig(
   "peers",
@@ -84,11 +100,15 @@ export const peersConfig = defineConfig(
       name,
       text({
         default: `127.0.0.1:${firstPort + serviceNames.indexOf(name)}`,
-        doc: `Target of the ${name} service, unless it runs in this process: host:port, dns:///name:port or xds:///name:port.`,
+        doc: `Target of the ${name} service, unless it runs in this process: ${targetForm}`,
+        check: targetFault,
       }),
     ]),
   ),
 );
+
+/** The settings of every process, whichever services run in it. */
+export const sharedConfigs = [processConfig, peersConfig, tlsConfig, clientConfig, http2Config] as const;
 
 /** A service's schema with the listener's settings. */
 export function withListener(name: ServiceName, config: ConfigSchema): ConfigSchema<SettingShape> {

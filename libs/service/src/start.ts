@@ -1,7 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
-import { type ConfigInput, parseConfig } from "@weft/config";
+import { ConfigError, type ConfigInput, flagName, parseConfig } from "@weft/config";
 import {
   health,
   ownerOf,
@@ -19,7 +19,6 @@ import {
   createHealthHandlers,
   createMemoryTransport,
   createReflectionHandlers,
-  grpcJs,
   type Handlers,
   HealthState,
   type Listener,
@@ -27,14 +26,13 @@ import {
   ServiceRouter,
   serverInterceptors,
   type Transport,
-  type WireTransport,
-  weft,
 } from "@weft/rpc";
 import { createMetrics, createTelemetry, type Telemetry } from "@weft/telemetry";
 import { type Clock, systemClock } from "./clock.ts";
 import type { ServiceDefinition } from "./definition.ts";
 import { serveDiagnostics } from "./diagnostics.ts";
-import { type ListenerSettings, peersConfig, processConfig, withListener } from "./settings.ts";
+import { openTransport, type ProcessTransport } from "./process-transport.ts";
+import { type ListenerSettings, peersConfig, sharedConfigs, withListener } from "./settings.ts";
 
 const errors = createErrors("weft.service", {
   PORT_TAKEN: {
@@ -92,14 +90,12 @@ export async function startServices(
   options: StartOptions,
 ): Promise<RunningServices> {
   const schemas = [
-    processConfig,
-    peersConfig,
+    ...sharedConfigs,
     ...definitions.map((definition) => withListener(definition.name, definition.config)),
   ] as const;
   const { settings } = parseConfig(schemas, options);
-  const [own, peers, ...serviceSettings] = settings;
+  const [own, peers, tls, client, http2, ...serviceSettings] = settings;
   const clock = options.clock ?? systemClock;
-  const wire = own.transport === "weft" ? weft : grpcJs;
   const metrics = createMetrics({ processMetrics: true });
   const started = new Map<ServiceName, Started>();
   const transports = new Map<string, Transport>();
@@ -115,6 +111,9 @@ export async function startServices(
       ...(options.logWrite === undefined ? {} : { logWrite: options.logWrite }),
     });
 
+  const ownTelemetry = telemetryOf("process");
+  const wire = openTransport({ process: own, tls, client, http2 }, metrics, ownTelemetry.logger);
+
   const transportTo = (owner: ServiceName): Transport => {
     const existing = transports.get(owner);
     if (existing !== undefined) return existing;
@@ -123,7 +122,7 @@ export async function startServices(
           const peer = started.get(owner);
           return peer?.address === undefined ? undefined : peer.router;
         })
-      : wire.connect(String(peers[owner]), { messageBytesMax: own.messageBytesMax });
+      : connectPeer(wire, owner, String(peers[owner]));
     transports.set(owner, transport);
     return transport;
   };
@@ -148,6 +147,7 @@ export async function startServices(
       service.address = undefined;
     }
     for (const transport of transports.values()) await transport.close();
+    wire.close();
     for (const service of all) await service.telemetry.close();
   };
 
@@ -201,7 +201,6 @@ export async function startServices(
     [...started.values()].flatMap((service) =>
       unmetOf(service).map((condition) => `${service.definition.name}: ${condition}`),
     );
-  const ownTelemetry = telemetryOf("process");
   const addresses = new Map(
     serviceNames.flatMap((name) => {
       const address = started.get(name)?.address;
@@ -237,10 +236,20 @@ function publish(service: Started, changed: ReadonlySet<() => void>): void {
   for (const notify of [...changed]) notify();
 }
 
+/** A client of a peer in another process. Throws ConfigError where its target asks for what the transport cannot do. */
+function connectPeer(wire: ProcessTransport, name: ServiceName, target: string): Transport {
+  try {
+    return wire.connect(name, target);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw new ConfigError([{ origin: flagName(peersConfig.name, name), fault: error.message }]);
+  }
+}
+
 async function listen(
   service: Started,
-  wire: WireTransport,
-  own: { readonly messageBytesMax: number; readonly concurrentStreamsMax: number; readonly allowedOrigin: string },
+  wire: ProcessTransport,
+  own: { readonly messageBytesMax: number; readonly allowedOrigin: string },
   metrics: Telemetry["metrics"],
   changed: ReadonlySet<() => void>,
 ): Promise<void> {
@@ -262,14 +271,7 @@ async function listen(
       throw errors.PORT_TAKEN({ service: name, setting: `--${name}.${setting}`, port }, { cause });
     }
   };
-  const listener = await bound("port", settings.port, () =>
-    wire.listen(router, {
-      host,
-      port: settings.port,
-      messageBytesMax: own.messageBytesMax,
-      concurrentStreamsMax: own.concurrentStreamsMax,
-    }),
-  );
+  const listener = await bound("port", settings.port, () => wire.listen(router, host, settings.port));
   service.listeners.push(listener);
   const edge = definition.edge;
   const edgeListener =
@@ -281,6 +283,7 @@ async function listen(
             port: settings.edgePort,
             messageBytesMax: own.messageBytesMax,
             allowedOrigin: own.allowedOrigin,
+            ...wire.secure,
           }),
         );
   if (edgeListener !== undefined) service.listeners.push(edgeListener);

@@ -17,6 +17,7 @@ import { plainBytes } from "../plain-bytes.ts";
 import { decodeStatus, detailsKey } from "../status.ts";
 import { type ConnectOptions, singleMessage, type Transport } from "../transport.ts";
 import { channelCredentials } from "./credentials.ts";
+import { keepaliveOptions } from "./keepalive.ts";
 import { grpcJsTarget } from "./target.ts";
 
 const pass = (bytes: Buffer) => bytes;
@@ -26,7 +27,7 @@ const pass = (bytes: Buffer) => bytes;
  * where it is none, or asks for what grpc-js cannot do.
  */
 export function connect(target: string, options: ConnectOptions): Transport {
-  const { tls, serverName } = options;
+  const { tls, serverName, http2, backoff } = options;
   const secure = tls === undefined ? credentials.createInsecure() : channelCredentials(tls);
   const client = new Client(grpcJsTarget(target), secure, {
     ...(serverName === undefined ? {} : { "grpc.ssl_target_name_override": serverName }),
@@ -36,8 +37,10 @@ export function connect(target: string, options: ConnectOptions): Transport {
     "grpc.use_local_subchannel_pool": 1,
     // One layer retries, and it is not this one.
     "grpc.enable_retries": 0,
-    "grpc.initial_reconnect_backoff_ms": 100,
-    "grpc.max_reconnect_backoff_ms": 2_000,
+    "grpc.initial_reconnect_backoff_ms": backoff?.firstMs ?? 100,
+    "grpc.max_reconnect_backoff_ms": backoff?.maxMs ?? 2_000,
+    ...keepaliveOptions(http2),
+    ...(options.idleMs === undefined || options.idleMs === 0 ? {} : { "grpc.client_idle_timeout_ms": options.idleMs }),
     "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
   });
   return {

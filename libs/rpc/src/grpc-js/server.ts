@@ -25,6 +25,7 @@ import { plainBytes } from "../plain-bytes.ts";
 import { detailsKey, encodeStatus, pushbackKey } from "../status.ts";
 import { type Invoke, type Listener, type ListenOptions, type Router, singleMessage } from "../transport.ts";
 import { serverCredentials } from "./credentials.ts";
+import { keepaliveOptions } from "./keepalive.ts";
 
 type AnyCall =
   | ServerUnaryCall<Buffer, Buffer>
@@ -42,6 +43,8 @@ export async function listen(router: Router, options: ListenOptions): Promise<Li
     "grpc.max_concurrent_streams": options.concurrentStreamsMax,
     // Its bookkeeping grows with every call and nothing here reads it.
     "grpc.enable_channelz": 0,
+    ...keepaliveOptions(options.http2),
+    ...(options.http2?.idleTimeoutMs ? { "grpc.max_connection_idle_ms": options.http2.idleTimeoutMs } : {}),
   });
   for (const method of router.methods()) {
     const bound = router.find(method.path);

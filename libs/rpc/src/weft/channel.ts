@@ -30,8 +30,8 @@ export interface Waiter {
   refuse(error: WeftError): void;
 }
 
-/** Settings of a channel. */
-export interface ChannelOptions {
+/** Settings of the connections to a peer. */
+export interface ChannelSettings {
   /** Connections to an address, where the target does not say. */
   readonly connections: number;
   /** Calls that wait for a connection; more are refused. */
@@ -42,10 +42,14 @@ export interface ChannelOptions {
   readonly resolveMs: number;
   /** Without calls for that long every connection is closed until the next call, milliseconds; 0 never. */
   readonly idleMs: number;
-  /** What a new connection's handshake goes by; undefined for cleartext. */
-  readonly tls: () => ConnectionOptions | undefined;
   readonly http2: Partial<Http2Options>;
   readonly metrics: ChannelMetrics;
+}
+
+/** What a channel is made from. */
+export interface ChannelOptions extends ChannelSettings {
+  /** What a new connection's handshake goes by; undefined for cleartext. */
+  readonly tls: () => ConnectionOptions | undefined;
   readonly connect: Connect;
   readonly lookUp: LookUp;
   readonly timers: Timers;

@@ -7,7 +7,6 @@ import {
   type Field,
   type HeaderBlock,
   HeaderTemplate,
-  type Http2Options,
   type ResetCause,
   type Stream,
   type StreamReceiver,
@@ -39,16 +38,13 @@ import { systemTimers } from "./timers.ts";
 import type { Encoded } from "./wire-writer.ts";
 
 /** Settings of a client; all but the first have defaults. */
-export interface ClientOptions extends Omit<ConnectOptions, "tls">, Partial<Omit<ChannelOptions, "http2" | "tls">> {
-  /** Calls wait while the peer cannot be reached, until their deadline, rather than fail with UNAVAILABLE. */
-  readonly waitForReady?: boolean;
+export interface ClientOptions extends Omit<ConnectOptions, "tls">, Partial<Omit<ChannelOptions, "tls">> {
   /** Set where the peer speaks TLS: options as node:tls has them, or certificates that may be replaced. */
   readonly tls?: ConnectionOptions | TlsSource;
-  readonly http2?: Partial<Http2Options>;
 }
 
 /** The defaults of a client's connections. */
-export const defaultClientOptions: Omit<ChannelOptions, "http2" | "tls"> = {
+const defaults: Omit<ChannelOptions, "http2" | "tls"> = {
   connections: 1,
   waitingMax: 10_000,
   backoff: { firstMs: 100, maxMs: 2_000 },
@@ -71,16 +67,20 @@ interface Route {
   readonly output: Codec;
 }
 
-/** Calls a peer with the transport of our own. `target` is an address or a DNS name; `xds:///` names go to grpc-js. */
+/**
+ * Calls a peer with the transport of our own. `target` is as `parseTarget` reads it; `xds:///` names go to grpc-js. Throws
+ * TypeError where it is none.
+ */
 export function connect(target: string, options: ClientOptions): Transport {
-  const { tls, http2, serverName, messageBytesMax } = options;
+  const { tls, http2, serverName } = options;
   const [source, fixed] = tls === undefined ? [] : isTlsSource(tls) ? [tls] : [undefined, tls];
-  const named = serverName === undefined ? {} : { serverName };
-  if (target.startsWith("xds:"))
-    return connectGrpcJs(target, { messageBytesMax, ...named, ...(source === undefined ? {} : { tls: source }) });
+  if (target.startsWith("xds:")) {
+    const { tls: _, ...rest } = options;
+    return connectGrpcJs(target, { ...rest, ...(source === undefined ? {} : { tls: source }) });
+  }
   const servername = serverName === undefined ? {} : { servername: serverName };
   const channel = new Channel(target, {
-    ...defaultClientOptions,
+    ...defaults,
     ...options,
     tls: () => (source === undefined ? fixed : { ...tlsOptions(source.current()), ...servername }),
     http2: { headerListBytesMax, ...http2 },

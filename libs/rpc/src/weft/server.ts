@@ -5,7 +5,6 @@ import {
   ErrorCode,
   type HeaderBlock,
   HeaderTemplate,
-  type Http2Options,
   listenHttp2,
   type ResetCause,
   type Stream,
@@ -78,10 +77,6 @@ interface Plan {
 export interface ServerOptions extends Omit<ListenOptions, "tls"> {
   /** Certificates where it speaks TLS. */
   readonly tls?: TlsOptions | TlsSource;
-  /** A client's TLS handshake failed, and why. */
-  readonly handshakeFailed?: (error: Error) => void;
-  /** Limits of its connections. */
-  readonly http2?: Partial<Http2Options>;
 }
 
 /** Serves a router over HTTP/2 with the transport of our own. */

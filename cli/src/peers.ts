@@ -1,0 +1,43 @@
+import { parseConfig } from "@weft/config";
+import type { ServiceName } from "@weft/contracts";
+import type { Transport } from "@weft/rpc";
+import { openTransport, readConfigInput, sharedConfigs } from "@weft/service";
+import { createTelemetry } from "@weft/telemetry";
+import { selectSettings } from "./settings-arguments.ts";
+
+/** Services in other processes, and the way to them. */
+export interface Peers {
+  /** A client of a service's target. */
+  connect(service: ServiceName): Transport;
+  close(): void;
+}
+
+/**
+ * The peers that settings name: `--peers.<service>` where they are, `--tls.…` and the like how they are reached, besides
+ * the environment, the configuration file and the defaults. `targets` are stronger than all of these.
+ */
+export function peersOf(settings: readonly string[], targets: Partial<Record<ServiceName, string>> = {}): Peers {
+  const known = sharedConfigs.map(({ name }) => name);
+  const input = readConfigInput(selectSettings(settings, [...known, "config"]));
+  const [process, peers, tls, client, http2] = parseConfig(sharedConfigs, input).settings;
+  const telemetry = createTelemetry({ service: "cli", logLevel: "silent", otlpEndpoint: "", traceRatio: 0 });
+  const wire = openTransport({ process, tls, client, http2 }, telemetry.metrics, telemetry.logger);
+  const transports = new Map<ServiceName, Transport>();
+  return {
+    connect(service) {
+      const transport = transports.get(service) ?? wire.connect(service, targets[service] ?? String(peers[service]));
+      transports.set(service, transport);
+      return transport;
+    },
+    close() {
+      for (const transport of transports.values()) void transport.close();
+      wire.close();
+    },
+  };
+}
+
+/** Settings of one process among those of many: its own service's, and those that every process has. */
+export function settingsFor(service: ServiceName, settings: readonly string[]): readonly string[] {
+  const shared = sharedConfigs.map(({ name }) => name).filter((name) => name !== "peers");
+  return selectSettings(settings, [service, ...shared]);
+}
