@@ -1,7 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { registry } from "@weft/contracts";
 import { CommandFailure } from "../failure.ts";
-import { targetsOf } from "../targets.ts";
+import { peersOf } from "../peers.ts";
 import { dialWire } from "../topology.ts";
 
 /** Options of `weft lineage`. */
@@ -15,7 +15,7 @@ type Part = NonNullable<MessageInitShape<typeof registry.GetLineageRequestSchema
 /** Shows what a part of a scenario came from and what came of it; without a part all of the scenario. */
 export async function lineage(scenario: string, part: string | undefined, options: LineageOptions): Promise<void> {
   const asked = part === undefined ? {} : { part: readPart(part) };
-  const wire = dialWire(targetsOf(options.settings));
+  const wire = dialWire(peersOf(options.settings));
   try {
     const found = await wire.dial(registry.RegistryService).getLineage({ scenario, ...asked });
     process.stdout.write(options.json ? `${JSON.stringify(found)}\n` : showLineage(found));
