@@ -104,6 +104,52 @@ describe("loadScenario", () => {
     expect(faultOf('function: "count", windows: ["1h"], slide: "soon"')).toBe(`${at}: slide "soon" is not a duration`);
   });
 
+  test("what cannot be meant is a fault: defaults, conditions, keys and names", () => {
+    const at = 'scenario.ts:6: view "activity"';
+    let number = 0;
+    const faultOf = (before: string, after: string) => {
+      expect(good).toContain(before);
+      return faultsOf(write(`meant-${number++}`, good.replace(before, after)));
+    };
+    const sum = 'function: "sum", field: "amount", windows: ["1h", "24h"]';
+    expect(faultOf(sum, `${sum}, default: NaN`)).toEqual([
+      `${at}: aggregate "spent" is float64, and NaN cannot stand in for it`,
+    ]);
+    expect(faultOf(sum, 'function: "count", windows: ["1h", "24h"], default: 0.5')).toEqual([
+      `${at}: aggregate "spent" is int64, and 0.5 cannot stand in for it`,
+    ]);
+    expect(faultOf(sum, `${sum}, where: { field: "fraud", equals: "yes" }`)).toEqual([
+      `${at}: aggregate "spent" is filtered by the text "yes", which a field of bool never equals`,
+    ]);
+    expect(faultOf(sum, `${sum}, where: { field: "card", equals: 3 }`)).toEqual([]);
+    const fields = 'aggregates: { spent: { function: "sum", field: "amount", windows: ["1h", "24h"] } }';
+    const newest = (of: string) => `features: { spent_1h: ${of}, spent_24h: { type: "float64", field: "amount" } }`;
+    expect(faultOf(fields, newest('{ type: "float64", field: "amount", default: 1n }'))).toEqual([
+      `${at}: feature "spent_1h" is float64, and 1n cannot stand in for it`,
+    ]);
+    expect(faultOf(fields, `ttl: "-1d" as never, ${newest('{ type: "float64", field: "amount" }')}`)).toEqual([
+      `${at}: ttl "-1d" is not a duration such as "30d" or "0s"`,
+    ]);
+    expect(
+      faultOf(
+        'entities: [{ entity: card, field: "card" }]',
+        'entities: [{ entity: card, field: "card" }, { entity: card, field: "card" }]',
+      ),
+    ).toEqual([`${at} names an entity twice`]);
+    expect(faultOf('entities: { card: "card" }', "entities: {}")).toEqual([
+      'scenario.ts:8: training set "labelled" names no field for entity "card", by which model "tree" reads view "activity"',
+    ]);
+    expect(faultOf('entities: { card: "card" }', 'entities: { card: "amount" }')).toEqual([
+      'scenario.ts:8: training set "labelled": field "amount" is float64 but entity "card" has int64 keys',
+    ]);
+    expect(
+      faultOf(
+        'source: events, entities: { card: "card" }',
+        'source: { ...events, fields: { ...events.fields, more: "bool" } }, entities: { card: "card" }',
+      ),
+    ).toEqual(['scenario.ts:5: two definitions of source "events"']);
+  });
+
   test("feature services: a model reads one, and each fault has its file and line", () => {
     const service =
       'const inputs = defineFeatureService({ name: "inputs", features: ["activity:spent_24h", "ratio:value", "request:amount"], owner: "risk", tags: { tier: "1" } });\n';

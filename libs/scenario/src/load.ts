@@ -2,7 +2,8 @@ import { existsSync } from "node:fs";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Scenario } from "./definitions.ts";
-import { type ScenarioFault, validateScenario } from "./validate.ts";
+import type { ScenarioFault } from "./fault.ts";
+import { validateScenario } from "./validate.ts";
 
 /** Everything that is wrong with a scenario, at once. */
 export class ScenarioError extends Error {

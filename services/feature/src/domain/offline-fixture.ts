@@ -77,6 +77,19 @@ const ofCard = defineFeatureView({
     top: { function: "top", field: "item", windows: both, limit: 2 },
   },
 });
+const ofKinds = defineFeatureView({
+  name: "card_kinds",
+  entities: [{ entity: card, field: "card" }],
+  source: purchases,
+  aggregates: {
+    session_n: { function: "count", kind: "session", windows: ["20s"] },
+    session_last: { function: "last", field: "amount", kind: "session", windows: ["20s"] },
+    closed_n: { function: "count", kind: "tumbling", windows: both },
+    closed_max: { function: "max", field: "amount", kind: "tumbling", windows: both },
+    shops: { function: "approx_distinct", field: "shop", windows: both },
+    high: { function: "quantile", field: "amount", quantile: 0.75, windows: both },
+  },
+});
 const ofBoth = defineFeatureView({
   name: "pair_windows",
   entities: [
@@ -163,6 +176,11 @@ const windowed = ["n", "good", "sum", "mean", "min", "max", "std", "last", "item
 const references = [
   ...both.flatMap((window) => windowed.map((name) => `card_windows:${name}_${window}`)),
   ...both.flatMap((window) => [`pair_windows:n_${window}`, `pair_windows:max_${window}`]),
+  "card_kinds:session_n_20s",
+  "card_kinds:session_last_20s",
+  ...both.flatMap((window) =>
+    ["closed_n", "closed_max", "shops", "high"].map((name) => `card_kinds:${name}_${window}`),
+  ),
   "all_windows:n_1m",
   "newest:amount",
   "newest:item",
@@ -180,12 +198,12 @@ const trainer = { name: "none", parameters: {} };
 const model = defineModel({ name: "first", features: references.slice(5), trainingSet, trainer, output: "score" });
 const second = defineModel({ name: "second", features: references.slice(0, 9), trainingSet, trainer, output: "score" });
 
-/** A scenario with every function, keyed by one entity, by two and by none. */
+/** A scenario with every function and kind of window, keyed by one entity, by two and by none. */
 export const scenario: Scenario = defineScenario({
   name: "market",
   description: "Purchases by card and shop.",
   request: { amount: "float64" },
-  views: [ofCard, ofBoth, ofAll, newest, newestPair],
+  views: [ofCard, ofKinds, ofBoth, ofAll, newest, newestPair],
   transforms: [ratio, lists],
   models: [model, second],
   pipeline: defineScorePipeline({
