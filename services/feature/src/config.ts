@@ -47,6 +47,20 @@ export const config = defineConfig("feature", {
   redisTls: flag({ default: false, doc: "Speak TLS with Redis, its certificate checked." }),
   redisDatabase: integer({ default: 0, min: 0, max: 1_000_000, doc: "Database number of a single Redis server." }),
   redisKeyPrefix: text({ default: "weft:", doc: "Begins every key in Redis; no braces." }),
+  cassandraAddresses: text({
+    default: "127.0.0.1:9042",
+    doc: "Some nodes of Cassandra as host:port, after commas, all on one port.",
+  }),
+  cassandraDatacenter: text({ default: "datacenter1", doc: "Datacenter of Cassandra that is asked; others are not." }),
+  cassandraKeyspace: text({ default: "weft", doc: "Keyspace of Cassandra; its tables are made where there are none." }),
+  cassandraReplication: text({
+    default: "",
+    doc: "Replication of the keyspace in CQL, to make it where there is none; empty: it must be there.",
+  }),
+  cassandraUsername: text({ default: "", doc: "User of Cassandra; empty: none." }),
+  cassandraPassword: secret({ doc: "Password of Cassandra." }),
+  cassandraTls: flag({ default: false, doc: "Speak TLS with Cassandra, its certificate checked." }),
+  cassandraConnections: integer({ default: 2, min: 1, max: 64, doc: "Connections to each node of Cassandra." }),
   storeReadTimeoutMs: integer({
     default: 50,
     min: 1,

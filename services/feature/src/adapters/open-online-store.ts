@@ -9,6 +9,7 @@ import type { StateBackend } from "../domain/state-backend.ts";
 import type { StoreMetrics } from "../metrics.ts";
 import { parseAddresses } from "./addresses.ts";
 import { CachedOnlineStore } from "./cached-online-store.ts";
+import { CassandraBackend } from "./cassandra-backend.ts";
 import { LmdbOnlineStore } from "./lmdb-online-store.ts";
 import { MemoryOnlineStore } from "./memory-online-store.ts";
 import { RedisBackend } from "./redis-backend.ts";
@@ -48,8 +49,25 @@ export function openOnlineStore(options: OnlineStoreOptions): OnlineStore {
     case "redis":
       return shared(openRedis(settings), options);
     case "cassandra":
-      throw new RangeError("not here yet");
+      return shared(openCassandra(settings), options);
   }
+}
+
+function openCassandra(settings: Settings): StateBackend {
+  if (!/^[a-z][a-z0-9_]{0,47}$/.test(settings.cassandraKeyspace))
+    throw new RangeError("cassandra-keyspace must be a lower-case letter, then at most 47 letters, digits and _");
+  return new CassandraBackend({
+    nodes: parseAddresses(settings.cassandraAddresses),
+    datacenter: settings.cassandraDatacenter,
+    keyspace: settings.cassandraKeyspace,
+    replication: settings.cassandraReplication,
+    username: settings.cassandraUsername,
+    password: settings.cassandraPassword,
+    tls: settings.cassandraTls,
+    connections: settings.cassandraConnections,
+    connectTimeoutMs: settings.storeConnectTimeoutMs,
+    commandTimeoutMs: settings.storeWriteTimeoutMs,
+  });
 }
 
 function openRedis(settings: Settings): StateBackend {

@@ -1,59 +1,62 @@
-import { afterAll, beforeAll } from "@jest/globals";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { type RedisServer, startRedis } from "@weft/local-servers";
 import { systemClock } from "@weft/service";
+import { Redis } from "ioredis";
 import { onlineStoreContract } from "../domain/online-store.contract.ts";
-import type { OnlineStore } from "../domain/online-store.ts";
+import { type OnlineStore, ReadBatch } from "../domain/online-store.ts";
+import { sharedStoreContract } from "../testing/shared-store.contract.ts";
+import { openShared, type SharedEngine } from "../testing/shared-stores.ts";
 import { CachedOnlineStore } from "./cached-online-store.ts";
-import { RedisBackend } from "./redis-backend.ts";
-import { SharedOnlineStore } from "./shared-online-store.ts";
 
 let redis: RedisServer;
 beforeAll(async () => {
   redis = await startRedis();
-});
+}, 300_000);
 afterAll(() => redis.server.close());
 
-let stores = 0;
-
-function openAt(keyPrefix: string): SharedOnlineStore {
-  const backend = new RedisBackend({
-    nodes: [redis],
-    isCluster: false,
-    username: "",
-    password: "",
-    tls: false,
-    database: 0,
-    keyPrefix,
-    connectTimeoutMs: 1_000,
-    commandTimeoutMs: 2_000,
-  });
-  return new SharedOnlineStore(backend, {
-    clock: systemClock,
-    readTimeoutMs: 2_000,
-    watchEveryMs: 20,
-    dropAfterMs: 40,
-    logId: "one",
-  });
-}
+let parts = 0;
+const fresh = (): SharedEngine => ({ engine: "redis", port: redis.port, name: `test${parts++}` });
 
 for (const entriesMax of [undefined, 0, 16, 10_000]) {
-  const prefixes = new Map<OnlineStore, string>();
-  const openCached = (keyPrefix: string): OnlineStore => {
-    const shared = openAt(keyPrefix);
+  const engines = new Map<OnlineStore, SharedEngine>();
+  const openAt = (engine: SharedEngine): OnlineStore => {
+    const shared = openShared(engine);
     const observer = { looked: () => {}, unread: () => {} };
     const store =
       entriesMax === undefined
         ? shared
         : new CachedOnlineStore(shared, { clock: systemClock, entriesMax, ttlMs: 1_000, retryAfterMs: 100, observer });
-    prefixes.set(store, keyPrefix);
+    engines.set(store, engine);
     return store;
   };
   onlineStoreContract(
     entriesMax === undefined ? "Redis" : `Redis (cache of ${entriesMax})`,
-    async () => openCached(`test${stores++}:`),
+    async () => openAt(fresh()),
     async (store) => {
       await store.close();
-      return openCached(prefixes.get(store) ?? "");
+      return openAt(engines.get(store) ?? fresh());
     },
   );
 }
+
+sharedStoreContract("Redis", fresh);
+
+test("a server that has forgotten the scripts is given them again; a write larger than one call is still whole", async () => {
+  const store = openShared(fresh());
+  const view = await store.openView("s/v/1");
+  const client = new Redis({ port: redis.port });
+  await client.script("FLUSH");
+  const keys = Array.from({ length: 4_500 }, (_, key) => BigInt(key));
+  await store.write(
+    keys.map((key) => ({ view, key, merge: () => Uint8Array.of(Number(key & 255n)) })),
+    [{ view, offset: 1 }],
+  );
+  const batch = new ReadBatch();
+  for (const key of keys) batch.add(view, key);
+  await store.get(batch);
+  expect(batch.values.map((value) => value?.bytes[0])).toEqual(keys.map((key) => Number(key & 255n)));
+  expect(await store.appliedOffset(view)).toBe(1);
+  expect(await store.listKeys(view, 4_496n, 10)).toEqual([4_497n, 4_498n, 4_499n]);
+  client.disconnect();
+  await store.close();
+});
