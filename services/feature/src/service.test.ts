@@ -54,6 +54,11 @@ const scenario = {
   examples: [{ entities: { card: 1n, shop: "s" }, request: { amount: 1 }, eventTimeUs: BigInt(nowUs) }],
 } as unknown as Scenario;
 
+/** The float32 values of a matrix. */
+function numbersOf(bytes: Uint8Array = new Uint8Array()): number[] {
+  return [...new Float32Array(bytes.slice().buffer)];
+}
+
 const { MATRIX, COLUMNS } = feature.GetOnlineFeaturesRequest_Layout;
 const { PRESENT, NOT_FOUND, NULL } = feature.FeatureStatus;
 type Columns = Parameters<Client<typeof feature.FeatureService>["push"]>[0]["columns"];
@@ -229,6 +234,39 @@ describe("the feature service", () => {
     expect(await countAt(nowUs - 4_999_999)).toMatchObject({ values: [2n] });
   });
 
+  test("reads each row as of a time of its own, like one read a row", async () => {
+    await push([3_600_000_000, 60_000_000, 1_000_000].map((ago) => ({ time: nowUs - ago, shop: "s" })));
+    const features = ["activity:n_1h", "activity:total_1h", "last:amount", "request:amount"];
+    const times = [nowUs - 3_600_000_000, nowUs, nowUs - 30_000_000, nowUs - 7_200_000_000, nowUs];
+    type Request = Parameters<typeof client.getOnlineFeatures>[0];
+    const of = (keys: bigint[], rows: number, over: Partial<Request>) => {
+      const amounts = Array.from({ length: rows }, (_, row) => row);
+      return client.getOnlineFeatures({
+        scenario: "fraud",
+        features,
+        layout: MATRIX,
+        entities: [
+          { entity: "card", integers: keys },
+          { entity: "shop", texts: ["s"] },
+        ],
+        requestFeatures: [{ name: "amount", values: { case: "float64s", value: { values: amounts } } }],
+        ...over,
+      } as Request);
+    };
+    for (const keys of [[1n], [1n, 2n, 1n, 1n, 1n]]) {
+      const together = await of(keys, times.length, { rowsAsOfUs: times.map(BigInt) });
+      const values: number[] = [];
+      for (const [row, us] of times.entries()) {
+        const asOf = { seconds: BigInt(Math.floor(us / 1e6)), nanos: (us % 1e6) * 1_000 };
+        const alone = await of([keys[row] ?? keys[0] ?? 1n], 1, { asOf });
+        const floats = numbersOf(alone.matrix?.values);
+        floats[3] = row;
+        values.push(...floats);
+      }
+      expect(numbersOf(together.matrix?.values)).toEqual(values);
+    }
+  });
+
   test("a repeated push changes nothing: by its id, or by its content", async () => {
     const count = async () => {
       const { columns } = await read({ features: ["activity:n_1h"], entities: [{ entity: "card", integers: [1n] }] });
@@ -287,6 +325,26 @@ describe("the feature service", () => {
     ["neither features nor a service", "REQUEST_INVALID", {}],
     ["both", "REQUEST_INVALID", { featureService: "tree", features: ["last:amount"] }],
     ["too many features", "REQUEST_INVALID", { features: Array.from({ length: 11 }, () => "last:amount") }],
+    [
+      "two kinds of times",
+      "REQUEST_INVALID",
+      {
+        features: ["last:amount"],
+        entities: [{ entity: "shop", texts: ["s"] }],
+        asOf: { seconds: 1n, nanos: 0 },
+        rowsAsOfUs: [1n],
+      },
+    ],
+    [
+      "more keys than times",
+      "REQUEST_INVALID",
+      { features: ["last:amount"], entities: [{ entity: "shop", texts: ["s", "t"] }], rowsAsOfUs: [1n] },
+    ],
+    [
+      "a time out of range",
+      "REQUEST_INVALID",
+      { features: ["last:amount"], entities: [{ entity: "shop", texts: ["s"] }], rowsAsOfUs: [1n << 60n] },
+    ],
     ["unknown service", "FEATURE_SERVICE_UNKNOWN", { featureService: "nope" }],
     ["unknown feature", "FEATURE_UNKNOWN", { features: ["activity:nope"] }],
     ["unknown entity", "ENTITY_UNKNOWN", { features: ["last:amount"], entities: [{ entity: "dog", texts: ["a"] }] }],

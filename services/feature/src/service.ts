@@ -140,6 +140,7 @@ export function createOnlineHandlers(options: OnlineServiceOptions): OnlineHandl
       const plan = planOf(request, release, limits.featuresMax);
       const run = plan.acquire();
       fillRun(run, request, release, plan, limits);
+      run.asOfsUs = asOfsOf(request, run.rows);
       run.maxAgesUs = maxAgesOf(request, release, plan);
       const sampled = reads++ % sampleEvery === 0;
       const startMs = sampled ? performance.now() : 0;
@@ -224,6 +225,22 @@ function timeUs(field: string, { seconds, nanos }: { readonly seconds: bigint; r
   return microseconds({ seconds, nanos });
 }
 
+const oneTime: readonly number[] = [];
+
+/** The times of the rows; none where all rows are read as of one time. */
+function asOfsOf({ asOf, rowsAsOfUs }: feature.GetOnlineFeaturesRequest, rows: number): readonly number[] {
+  if (rowsAsOfUs.length === 0) return oneTime;
+  if (asOf !== undefined) throw errors.REQUEST_INVALID({ fault: "set as_of or rows_as_of_us, not both" });
+  if (rowsAsOfUs.length !== rows)
+    throw errors.REQUEST_INVALID({ fault: `${rowsAsOfUs.length} rows_as_of_us for ${rows} rows` });
+  return rowsAsOfUs.map((time) => {
+    const us = Number(time);
+    if (!Number.isSafeInteger(us))
+      throw errors.REQUEST_INVALID({ fault: "rows_as_of_us must be times from the year 1685 to 2254" });
+    return us;
+  });
+}
+
 function maxAgeUs(field: string, age: { readonly seconds: bigint; readonly nanos: number } | undefined): number {
   if (age === undefined) return Number.POSITIVE_INFINITY;
   const us = microseconds(age);
@@ -286,7 +303,7 @@ function fillRun(
   plan: ReadPlan,
   limits: OnlineServiceOptions["limits"],
 ): void {
-  let rows = 1;
+  let rows = Math.max(1, request.rowsAsOfUs.length);
   const { entities, requestFeatures } = request;
   for (let i = 0; i < entities.length; i++) {
     const given = entities[i];

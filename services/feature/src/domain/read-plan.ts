@@ -63,7 +63,7 @@ interface Step {
   readonly types: readonly ValueType[];
   /** Event time of the values in microseconds; NaN where there is none. */
   readonly eventTimeUs: number;
-  /** Inputs of the request (entities, then fields) that the step's values depend on. */
+  /** Inputs of the request (entities, then fields, then the time of the read) that the step's values depend on. */
   readonly inputs: readonly number[];
   /** Pairs of position and column. */
   outputs: Int32Array;
@@ -74,15 +74,19 @@ interface Step {
 class ViewStep implements Step {
   readonly view: PlannedView;
   readonly inputs: readonly number[];
+  /** The inputs that are its entities. */
+  readonly entities: readonly number[];
   readonly reading: ViewReading;
   readonly numbers: Float64Array;
   readonly statuses: Uint8Array;
   readonly types: readonly ValueType[];
   outputs = new Int32Array(0);
 
-  constructor(view: PlannedView, inputs: readonly number[], features: readonly string[]) {
+  /** `time`: the input that is the time of the read. */
+  constructor(view: PlannedView, entities: readonly number[], time: number, features: readonly string[]) {
     this.view = view;
-    this.inputs = inputs;
+    this.entities = entities;
+    this.inputs = [...entities, time];
     this.reading = view.compiled.createReading(features);
     this.numbers = this.reading.numbers;
     this.statuses = this.reading.statuses;
@@ -239,6 +243,8 @@ export class PlanRun {
   readonly keys: (readonly EntityKey[])[] = [];
   /** Values of each request field of the plan: one, or one a row. */
   readonly fields: (readonly Value[])[] = [];
+  /** Times to read the rows as of, in microseconds, where they differ; empty: all rows as of one time. */
+  asOfsUs: readonly number[] = [];
   /** Greatest age of a row in microseconds, by view of the plan; empty where only the TTLs hold. */
   maxAgesUs: readonly number[] = [];
   readonly batch = new ReadBatch();
@@ -326,23 +332,21 @@ export class ReadPlan {
     const entityCount = this.entities.length;
     for (let i = 0; i < entityCount; i++) varies[i] = (run.keys[i]?.length ?? 1) > 1;
     for (let i = 0; i < this.fields.length; i++) varies[entityCount + i] = (run.fields[i]?.length ?? 1) > 1;
+    varies[entityCount + this.fields.length] = run.asOfsUs.length > 0;
     batch.clear();
     for (let s = 0; s < this.#viewSteps.length; s++) {
       const step = this.#viewSteps[s];
       if (step === undefined) continue;
       run.starts[s] = batch.size;
       const count = variesIn(step, run) ? rows : 1;
-      const { inputs } = step;
-      if (inputs.length === 1) {
-        const keys = run.keys[inputs[0] ?? 0] ?? [];
-        for (let row = 0; row < count; row++) batch.add(step.view.handle, keys[row] ?? "");
+      const { entities } = step;
+      if (entities.length === 1) {
+        const keys = run.keys[entities[0] ?? 0] ?? [];
+        for (let row = 0; row < count; row++) batch.add(step.view.handle, keyAt(keys, row));
       } else {
         for (let row = 0; row < count; row++) {
           const parts: EntityKey[] = [];
-          for (const input of inputs) {
-            const keys = run.keys[input] ?? [];
-            parts.push(keys[keys.length === 1 ? 0 : row] ?? "");
-          }
+          for (const entity of entities) parts.push(keyAt(run.keys[entity] ?? [], row));
           batch.add(step.view.handle, joinKeys(parts));
         }
       }
@@ -471,6 +475,7 @@ export class ReadPlan {
   }
 
   #evaluateRow(run: PlanRun, asOfUs: number, sink: Sink, row: number, summaries: readonly ViewSummary[]): void {
+    const rowAsOfUs = run.asOfsUs[row] ?? asOfUs;
     let view = 0;
     for (let s = 0; s < this.#steps.length; s++) {
       const step = this.#steps[s];
@@ -479,9 +484,9 @@ export class ReadPlan {
       const place = isView ? view++ : -1;
       if (!variesIn(step, run)) continue;
       if (isView) {
-        step.read(run.batch, (run.starts[place] ?? 0) + row, asOfUs, run.maxAgesUs[place]);
+        step.read(run.batch, (run.starts[place] ?? 0) + row, rowAsOfUs, run.maxAgesUs[place]);
         const summary = summaries[place];
-        if (summary !== undefined) summarize(summary, step, asOfUs, 1);
+        if (summary !== undefined) summarize(summary, step, rowAsOfUs, 1);
       } else if (step instanceof FieldStep) {
         step.take(run.fields[step.field] ?? [], row);
       } else {
@@ -496,6 +501,11 @@ export class ReadPlan {
 /** Elements of a vector; 0 for any other type. */
 function vectorSize(type: ValueType): number {
   return typeof type === "object" && "vector" in type ? type.vector : 0;
+}
+
+/** The key of a row: its own, or the one that stands for all rows. */
+function keyAt(keys: readonly EntityKey[], row: number): EntityKey {
+  return keys[keys.length === 1 ? 0 : row] ?? "";
 }
 
 function variesIn(step: Step, run: PlanRun): boolean {
@@ -591,10 +601,10 @@ class PlanBuilder {
     const names = this.#needed.get(owner) ?? [];
     const view = this.#sources.views.get(owner);
     if (view !== undefined) {
-      const inputs = view.compiled.view.entities.map(({ entity }) =>
+      const entities = view.compiled.view.entities.map(({ entity }) =>
         this.#entities.findIndex((known) => known.name === entity.name),
       );
-      return new ViewStep(view, inputs, names);
+      return new ViewStep(view, entities, this.#entities.length + this.#fields.length, names);
     }
     const transform = this.#sources.scenario.transforms.find((candidate) => candidate.name === owner);
     if (transform !== undefined) {
