@@ -100,11 +100,12 @@ function splitInputs(
     if (type === undefined) throw fault("the scenario has no such entity or request field");
     fields.push(requestColumn(name, type, values, fault));
   };
-  for (const [name, { val }] of Object.entries(given)) {
-    const entity = release.entities.get(name);
-    if (entity === undefined) addField(name, val);
-    else entities.push({ name, type: entity.key, keys: val.map((value) => keyOf(name, entity.key, value)) });
+  // In the scenario's order: a map's own is that of its sender.
+  for (const { name, key } of release.entities.values()) {
+    const column = given[name];
+    if (column !== undefined) entities.push({ name, type: key, keys: column.val.map((one) => keyOf(name, key, one)) });
   }
+  for (const [name, { val }] of Object.entries(given)) if (!release.entities.has(name)) addField(name, val);
   for (const [name, { val }] of Object.entries(requestContext)) addField(name, val);
   return { entities, fields };
 }

@@ -176,7 +176,7 @@ export const FeatureViewMetadataSchema: GenMessage<FeatureViewMetadata> = /*@__P
  */
 export type GetOnlineFeaturesResponseMetadata = Message<"feast.serving.GetOnlineFeaturesResponseMetadata"> & {
   /**
-   * Names in the order of the results: the entities that were sent, then the features.
+   * Names in the order of the results: the entities that were sent, in the scenario's order, then the features.
    *
    * @generated from field: feast.serving.FeatureList feature_names = 1;
    */
