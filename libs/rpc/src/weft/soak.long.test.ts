@@ -114,6 +114,7 @@ test(
       }
     };
     let next = 0;
+    let done = 0;
     const run = async (until: number) => {
       const lane = async () => {
         while (next < until) {
@@ -122,7 +123,7 @@ test(
             (error: WeftError) => error.code,
           );
           codes.set(code, (codes.get(code) ?? 0) + 1);
-          if (next % 1_000_000 === 0) process.stdout.write(`soak: ${next} of ${calls} calls\n`);
+          if (++done % 1_000_000 === 0) process.stdout.write(`soak: ${done} of ${calls} calls\n`);
         }
       };
       await Promise.all(Array.from({ length: lanes }, lane));
