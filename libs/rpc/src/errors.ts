@@ -56,6 +56,11 @@ export const errors = createErrors("weft.rpc", {
     message: (m: { target: string }) => `too many calls wait for a connection to ${m.target}`,
     retryAfterMs: 100,
   },
+  DECOMPRESSIONS_WAITING: {
+    code: Code.ResourceExhausted,
+    message: (m: { waitingMax: number }) => `${m.waitingMax} compressed messages wait to be read`,
+    retryAfterMs: 100,
+  },
   INTERNAL: { code: Code.Internal, message: (m: { method: string }) => `${m.method} failed; the log has the cause` },
 });
 

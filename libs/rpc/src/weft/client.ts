@@ -25,6 +25,7 @@ import { type ConnectOptions, singleMessage, type Transport } from "../transport
 import { type CallPeer, Channel, type ChannelOptions, type Waiter } from "./channel.ts";
 import { noChannelMetrics } from "./channel-metrics.ts";
 import { type Codec, codecOf, keptEncoded, sendMessage } from "./codec.ts";
+import { CompressedMessage } from "./compressed-message.ts";
 import type { Link } from "./endpoint.ts";
 import { MessageQueue } from "./message-queue.ts";
 import { MessageReader, type MessageSink, type RawMessage } from "./message-reader.ts";
@@ -425,7 +426,11 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
     }
     this.#end();
     this.#peer?.report(Code.Ok);
-    if (answer instanceof Promise) answer.then((bytes) => this.#settle(bytes)).catch(this.#reject);
+    if (answer instanceof CompressedMessage)
+      answer
+        .read(() => true)
+        .then((bytes) => this.#settle(bytes))
+        .catch(this.#reject);
     else this.#settle(answer);
   }
 

@@ -1,5 +1,6 @@
 import type { Message } from "@bufbuild/protobuf";
 import type { Ready } from "../pipe.ts";
+import { CompressedMessage } from "./compressed-message.ts";
 import type { RawMessage } from "./message-reader.ts";
 import { messagesPerTurn, nextTurn } from "./turn.ts";
 
@@ -85,7 +86,7 @@ export class MessageQueue implements AsyncIterableIterator<Message>, Ready<Messa
 
   ready(): Message | undefined {
     const queued = this.#queued[this.#first];
-    if (queued === undefined || queued.raw instanceof Promise) return undefined;
+    if (queued === undefined || queued.raw instanceof CompressedMessage) return undefined;
     if (++this.#inTurn > messagesPerTurn) return undefined;
     this.#drop(queued);
     return this.#decode(queued.raw);
@@ -151,8 +152,11 @@ export class MessageQueue implements AsyncIterableIterator<Message>, Ready<Messa
   }
 
   #settle(raw: RawMessage, { resolve, reject }: Waiting): void {
-    if (raw instanceof Promise) {
-      raw.then((bytes) => resolve({ done: false, value: this.#decode(bytes) })).catch(reject);
+    if (raw instanceof CompressedMessage) {
+      raw
+        .read(() => true)
+        .then((bytes) => resolve({ done: false, value: this.#decode(bytes) }))
+        .catch(reject);
       return;
     }
     try {

@@ -1,6 +1,6 @@
-import { gunzip } from "node:zlib";
 import type { WeftError } from "@weft/errors";
 import { errors } from "../errors.ts";
+import { CompressedMessage } from "./compressed-message.ts";
 
 /** Bytes before each message: a flag, and the length in four bytes. */
 export const prefixBytes = 5;
@@ -8,8 +8,8 @@ const firstBufferBytes = 65_536;
 /** Of a buffer that is too small: what has come bounds what is taken, and few bytes are copied twice. */
 const growth = 8;
 
-/** A message as it came: bytes, or bytes that are being decompressed. */
-export type RawMessage = Uint8Array | Promise<Uint8Array>;
+/** A message as it came. */
+export type RawMessage = Uint8Array | CompressedMessage;
 
 /** Takes whole messages. */
 export interface MessageSink {
@@ -114,21 +114,6 @@ export class MessageReader {
   }
 
   #emit(bytes: Uint8Array, flag: number, sink: MessageSink): void {
-    sink.message(flag === 0 ? bytes : decompress(bytes, this.#bytesMax), bytes.length + prefixBytes);
+    sink.message(flag === 0 ? bytes : new CompressedMessage(bytes, this.#bytesMax), bytes.length + prefixBytes);
   }
-}
-
-/** Decompresses off the event loop, never to more than the limit. */
-function decompress(bytes: Uint8Array, bytesMax: number): Promise<Uint8Array> {
-  const work = new Promise<Uint8Array>((resolve, reject) => {
-    gunzip(bytes, { maxOutputLength: bytesMax }, (cause, result) => {
-      if (cause === null) resolve(result);
-      else if ("code" in cause && cause.code === "ERR_BUFFER_TOO_LARGE")
-        reject(errors.MESSAGE_TOO_LARGE({ sizeBytes: bytesMax, maxBytes: bytesMax }, { cause }));
-      else reject(errors.FRAMING_MALFORMED({ why: "a message that is not gzip" }, { cause }));
-    });
-  });
-  // Whoever reads the message hears of it; until then it is not unhandled.
-  work.catch(() => {});
-  return work;
 }

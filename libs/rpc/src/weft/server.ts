@@ -23,6 +23,7 @@ import { explainHandshake } from "../tls/handshake-failure.ts";
 import { isTlsSource, type TlsSource, tlsOptions } from "../tls/tls-source.ts";
 import { type Invoke, type Listener, type ListenOptions, type Router, singleMessage } from "../transport.ts";
 import { type Codec, codecOf, sendMessage } from "./codec.ts";
+import { CompressedMessage } from "./compressed-message.ts";
 import { MessageQueue } from "./message-queue.ts";
 import { MessageReader, type MessageSink, type RawMessage } from "./message-reader.ts";
 import { fieldsOf, metadataOf } from "./metadata.ts";
@@ -290,11 +291,13 @@ class ServerCall implements StreamReceiver, MessageSink, SenderOwner, Timed {
       this.#fail(fault);
     } else if (this.#requests !== undefined) this.#requests.end();
     else if (this.#request === undefined) this.#fail(errors.CARDINALITY({ method: method.name, messages: 0 }));
-    else if (this.#request instanceof Promise)
-      this.#request.then(
-        (bytes) => this.#invokeWith(bytes),
-        (error) => this.#fail(toWeftError(error, method.name)),
-      );
+    else if (this.#request instanceof CompressedMessage)
+      this.#request
+        .read(() => !this.#over)
+        .then(
+          (bytes) => this.#invokeWith(bytes),
+          (error) => this.#fail(toWeftError(error, method.name)),
+        );
     else this.#invokeWith(this.#request);
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { DeadlineWheel, type Timed } from "../deadline-wheel.ts";
-import { MessageReader } from "./message-reader.ts";
+import { MessageReader, type RawMessage } from "./message-reader.ts";
 import { decodePercent, encodePercent } from "./percent.ts";
 import { formatTimeout, parseTimeout } from "./timeout.ts";
 
@@ -50,7 +50,7 @@ test("messages are cut out of content wherever it is cut", () => {
     const reader = new MessageReader(1_000, undefined);
     const got: string[] = [];
     const sink = {
-      message: (raw: Uint8Array | Promise<Uint8Array>) => got.push(Buffer.from(raw as Uint8Array).toString()),
+      message: (raw: RawMessage) => got.push(Buffer.from(raw as Uint8Array).toString()),
     };
     expect(reader.read(padded, 6, 6 + cut, sink)).toBeUndefined();
     expect(reader.read(padded, 6 + cut, 6 + content.length, sink)).toBeUndefined();
