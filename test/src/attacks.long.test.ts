@@ -4,14 +4,17 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { connectWeft, createClient, type Transport } from "@weft/rpc";
 import { attacks } from "./attacks/attacks.ts";
+import type { VictimState } from "./attacks/victim.ts";
 import { asTestClient, services, type TestClient } from "./interop/test-service.ts";
 
-/** A bystander's slowest answer: the server's own work is all that may hold it up. */
-const answerMaxMs = 50;
-/** What else runs on the machine can hold it up too: the bound must be met once. */
+/** How long the server's own work may keep a bystander waiting, in CPU time: it does not depend on what else runs here. */
+const turnMaxMs = 50;
+/** The bystander's slowest answer by the clock, which the attacker and all else on the machine add to. */
+const answerMaxMs = 500;
 const attemptsMax = 3;
 const attackMs = 1_500;
-const rssMaxBytes = 600 * 1024 * 1024;
+/** What the process may queue of answers, and as much again for all else. */
+const rssMaxBytes = 1_073_741_824;
 
 let victim: ChildProcess;
 let port: number;
@@ -32,43 +35,51 @@ afterAll(async () => {
   victim.kill("SIGKILL");
 });
 
-/** Runs an attack from a process of its own; answers the bystander's slowest answer meanwhile. */
-async function slowestDuring(name: string): Promise<number> {
+/** Asks the server of its state. */
+async function stateOf(): Promise<VictimState> {
+  victim.send("state");
+  const [state] = await once(victim, "message");
+  return state;
+}
+
+interface Attempt extends VictimState {
+  readonly slowestAnswerMs: number;
+}
+
+/** Runs an attack from a process of its own, and asks as a bystander all the while. */
+async function attempt(name: string): Promise<Attempt> {
+  await stateOf();
   const attacker = fork(join(__dirname, "attacks", "attacker.js"), [name, String(port), String(attackMs)]);
   let over = false;
   const ended = once(attacker, "exit").then(([code]) => {
     over = true;
     return code;
   });
-  let slowest = 0;
+  let slowestAnswerMs = 0;
   while (!over) {
     const start = performance.now();
     await client.emptyCall({}, { timeoutMs: 10_000 });
-    slowest = Math.max(slowest, performance.now() - start);
+    slowestAnswerMs = Math.max(slowestAnswerMs, performance.now() - start);
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
   expect(await ended).toBe(0);
-  return slowest;
-}
-
-async function rss(): Promise<number> {
-  victim.send("memory");
-  const [memory] = await once(victim, "message");
-  return memory.rssBytes;
+  return { ...(await stateOf()), slowestAnswerMs };
 }
 
 test.each(Object.keys(attacks))(
   "%s: another connection is answered all the while, and memory stays bounded",
   async (name) => {
-    const slowest: number[] = [];
-    for (let attempt = 0; attempt < attemptsMax && !slowest.some((ms) => ms < answerMaxMs); attempt++)
-      slowest.push(await slowestDuring(name));
-    const bytes = await rss();
-    process.stdout.write(
-      `${name}: ${slowest.map((ms) => ms.toFixed(1)).join(", ")} ms, rss ${(bytes / 1e6).toFixed(0)} MB\n`,
+    const attempts: Attempt[] = [];
+    const isGood = ({ longestTurnMs, slowestAnswerMs }: Attempt) =>
+      longestTurnMs < turnMaxMs && slowestAnswerMs < answerMaxMs;
+    while (attempts.length < attemptsMax && !attempts.some(isGood)) attempts.push(await attempt(name));
+    const lines = attempts.map(
+      ({ longestTurnMs, slowestAnswerMs, rssBytes }) =>
+        `slowest answer ${slowestAnswerMs.toFixed(1)} ms, longest turn ${longestTurnMs.toFixed(1)} ms of CPU, ${Math.round(rssBytes / 1e6)} MB`,
     );
-    expect(Math.min(...slowest)).toBeLessThan(answerMaxMs);
-    expect(bytes).toBeLessThan(rssMaxBytes);
+    process.stdout.write(`${name}: ${lines.join("; ")}\n`);
+    expect([name, lines, attempts.some(isGood)]).toEqual([name, lines, true]);
+    expect(attempts.at(-1)?.rssBytes).toBeLessThan(rssMaxBytes);
   },
   60_000,
 );

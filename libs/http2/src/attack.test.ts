@@ -101,6 +101,7 @@ describe("a flood ends the connection that sends it, and only that", () => {
     ],
     ["SETTINGS", {}, () => repeat(5_000, () => frame(4, 0, 0, "000300000064"))],
     ["PING", { pingsPerSecondMax: 1_000 }, () => repeat(10_000, () => frame(6, 0, 0, "0000000000000000"))],
+    ["answers to no PING", {}, () => repeat(20_000, () => frame(6, 1, 0, "0000000000000000"))],
     ["empty DATA", {}, () => Buffer.concat([frame(1, whole, 1, postBlock), repeat(20_000, () => frame(0, 0, 1))])],
     ["PRIORITY", {}, () => repeat(20_000, () => frame(2, 0, 1, "0000000310"))],
     ["unknown frames", {}, () => repeat(20_000, () => frame(77, 0, 1, "00"))],
@@ -158,6 +159,20 @@ test("a peer whose window stays at zero is answered nothing, and holds nobody up
   const slowest = await slowestUntil((peer) => peer.frames.filter(({ type }) => type === 1).length === 500);
   expect(attacker.frames.filter(({ type }) => type === 0).length).toBe(0);
   expect(slowest).toBeLessThan(answerMaxMs);
+});
+
+test("a peer that lets answers pile up loses its connection, alone", async () => {
+  await open({ connectionBufferBytes: 100_000, connectionBufferBytesMax: 1_000_000 });
+  attacker.send(frame(4, 0, 0, "000400000000"));
+  attacker.send(
+    repeat(200, (index) => {
+      const id = index * 2 + 1;
+      return Buffer.concat([frame(1, whole, id, postBlock), frame(0, end, id, Buffer.alloc(16_000))]);
+    }),
+  );
+  await slowestUntil((peer) => peer.closed);
+  expect(attacker.goAwayCode).toBe(enhanceYourCalm);
+  expect(server.connections.size).toBe(1);
 });
 
 test("a peer that sends and does not read is read no more, and holds a bounded number of bytes", async () => {

@@ -216,6 +216,24 @@ describe("flow control", () => {
     );
   });
 
+  test("writers of one connection wait together when they hold too much, and whoever has sent goes on", async () => {
+    const limits = { streamBufferBytes: 1_000, connectionBufferBytes: 1_500, connectionBufferBytesMax: 10_000 };
+    const { socket, streams, log } = openServer(limits);
+    const requests = [1, 3, 5].map((id) => headersOf(id, getBlock, end | whole));
+    socket.feed(Buffer.concat([clientHello, frame(4, 0, 0, "000400000000"), ...requests]));
+    const [one, two, three] = streams;
+    const write = (stream: Stream | undefined, size: number) =>
+      stream?.write(new Uint8Array(0), Buffer.alloc(size), false);
+    expect(write(one, 1_000)).toBe(true);
+    expect(write(two, 1_000)).toBe(false);
+    expect(write(three, 1)).toBe(false);
+    socket.feed(frame(8, 0, 3, uint32(5_000)));
+    expect(log.at(-1)).toBe("3 writable");
+    expect(write(two, 1_000)).toBe(true);
+    socket.feed(Buffer.concat([frame(3, 0, 1, uint32(8)), frame(8, 0, 5, uint32(1))]));
+    expect(log.at(-1)).toBe("5 writable");
+  });
+
   test("what nobody consumes is not given back, and what is consumed is", async () => {
     const { socket, streams, sent } = openServer({ streamWindowBytes: 65_535, connectionWindowBytes: 131_070 }, false);
     socket.feed(Buffer.concat([clientHello, frame(4, 1, 0), headersOf(1, postBlock, whole)]));

@@ -47,8 +47,19 @@ const closedCount = 1_024;
  * server that waits for it; it stops only for what a flood of frames to be answered makes of its buffer.
  */
 const clientPauseFactor = 16;
+/**
+ * Work after which a connection lets others have their turn, as one read can bring thousands of small requests. A frame is
+ * one, a header block sixteen and one more for every sixteen bytes. Where what was asked for takes long it becomes less.
+ */
+const workPerTurnMax = 1_024;
+const workPerTurnMin = 128;
+/** Time until the next turn, in milliseconds, above which a connection's work was too much for one. */
+const longTurnMs = 5;
 /** Until a closed connection's socket is destroyed, and a drain goes from its first to its second GOAWAY. */
 const lingerMs = 1_000;
+
+/** What the process's connections have queued, and how many they are. */
+const unsent = { bytes: 0, connections: 0 };
 
 /** What the owner of a connection is told. */
 export interface ConnectionObserver {
@@ -104,6 +115,12 @@ export class Connection {
   readonly #socketBufferBytes: number;
   readonly #pauseBytes: number;
   #socketFull = false;
+  /** Bytes queued on streams. */
+  #queuedBytes = 0;
+  #overflowing = false;
+  /** Work done since this connection gave way last. */
+  #work = 0;
+  #workPerTurn = workPerTurnMax;
 
   // A frame that is not whole yet.
   readonly #head = Buffer.allocUnsafe(frameHeadBytes);
@@ -175,6 +192,7 @@ export class Connection {
     });
     socket.on("close", () => this.#lost());
     this.#greet();
+    unsent.connections++;
     startTicking(this);
   }
 
@@ -190,9 +208,29 @@ export class Connection {
 
   /** Bytes that wait to be sent: in the socket, in the turn's writes, and on streams. */
   get bufferedBytes(): number {
-    let bytes = this.#outbox.pendingBytes;
-    for (const stream of this.streams.values()) bytes += stream.queuedBytes;
-    return bytes;
+    return this.#outbox.pendingBytes + this.#queuedBytes;
+  }
+
+  /** Whether writers of all streams should wait, whatever their own stream holds. */
+  get isFull(): boolean {
+    return this.#queuedBytes > this.options.connectionBufferBytes;
+  }
+
+  /** Counts bytes that were queued on a stream, or left its queue. Ends the connection where its peer lets too many pile up. */
+  countQueued(bytes: number): void {
+    this.#queuedBytes += bytes;
+    unsent.bytes += bytes;
+    if (bytes <= 0 || this.#overflowing) return;
+    const { connectionBufferBytesMax, processBufferBytesMax } = this.options;
+    // Where the process holds too much, whoever holds more than an equal share goes.
+    if (
+      this.#queuedBytes <= connectionBufferBytesMax &&
+      (unsent.bytes <= processBufferBytesMax || this.#queuedBytes * unsent.connections <= unsent.bytes)
+    )
+      return;
+    this.#overflowing = true;
+    // Not within a write of the one whose stream is to end.
+    setImmediate(() => this.#fail(ErrorCode.EnhanceYourCalm, "too many bytes that the peer does not take"));
   }
 
   /** Opens a stream of a client; its headers must be sent before another is opened. */
@@ -351,6 +389,7 @@ export class Connection {
     this.streams.delete(stream.id);
     if (this.#waiting.size > 0) this.#waiting.delete(stream);
     stream.queue.length = 0;
+    this.countQueued(-stream.queuedBytes);
     stream.queuedBytes = 0;
     if (stream.held > 0) this.#consumeConnection(stream.held);
     this.#closed[(stream.id >>> 1) & (closedCount - 1)] = reset ? -stream.id : stream.id;
@@ -365,8 +404,9 @@ export class Connection {
     this.#heard = true;
     // A turn can bring many chunks: what they ask for must not pile up until its end.
     if (this.#outbox.pendingBytes > this.#socketBufferBytes) this.#outbox.flush();
+    let read = chunk.length;
     try {
-      this.#parse(chunk);
+      read = this.#parse(chunk);
     } catch (error) {
       if (error instanceof Http2Fault) this.#fail(error.code, error.message);
       else {
@@ -374,13 +414,32 @@ export class Connection {
         this.#fail(ErrorCode.InternalError, "");
       }
     }
+    if (this.#work >= this.#workPerTurn) this.#giveWay(chunk, read);
   }
 
-  #parse(chunk: Buffer): void {
+  /** Reads on in the next turn, from `at` in the chunk. */
+  #giveWay(chunk: Buffer, at: number): void {
+    const socket = this.#socket;
+    const startMs = performance.now();
+    this.#work = 0;
+    socket.pause();
+    if (at < chunk.length) socket.unshift(chunk.subarray(at));
+    setImmediate(() => {
+      const isLong = performance.now() - startMs > longTurnMs;
+      this.#workPerTurn = isLong
+        ? Math.max(workPerTurnMin, this.#workPerTurn >> 1)
+        : Math.min(workPerTurnMax, this.#workPerTurn << 1);
+      if (!this.#socketFull) socket.resume();
+    });
+  }
+
+  /** Reads frames until the chunk's end, or until it is another's turn; answers how far. */
+  #parse(chunk: Buffer): number {
     let at = 0;
     const size = chunk.length;
     if (this.#prefaceFill < preface.length) at = this.#parsePreface(chunk);
     while (at < size && this.#state !== "closing" && this.#state !== "closed") {
+      if (this.#work >= this.#workPerTurn) return at;
       if (this.#dataLeft > 0) {
         const end = Math.min(size, at + this.#dataLeft);
         this.#dataLeft -= end - at;
@@ -399,7 +458,7 @@ export class Connection {
         chunk.copy(this.#head, this.#headFill, at, at + take);
         this.#headFill += take;
         at += take;
-        if (this.#headFill < frameHeadBytes) return;
+        if (this.#headFill < frameHeadBytes) return size;
         this.#headFill = 0;
         head = this.#head;
         headAt = 0;
@@ -414,6 +473,7 @@ export class Connection {
         ((head[headAt + 7] as number) << 8) |
         (head[headAt + 8] as number);
       this.#checkHead(length, type, id);
+      this.#work++;
       if (type === typeData && (flags & flagPadded) === 0) {
         this.#beginData(length, (flags & flagEndStream) !== 0, id, length);
         if (length === 0) continue;
@@ -431,6 +491,7 @@ export class Connection {
         this.#partialFill = frameHeadBytes;
       }
     }
+    return size;
   }
 
   #parsePreface(chunk: Buffer): number {
@@ -624,6 +685,7 @@ export class Connection {
 
   /** Takes a whole header block. It is decoded whatever becomes of the stream: the table must stay in step. */
   #takeBlock(source: Buffer, start: number, end: number, endStream: boolean, id: number): void {
+    this.#work += 16 + ((end - start) >> 4);
     const block = this.#decoder.decode(source, start, end);
     const stream = this.streams.get(id);
     if (stream !== undefined) this.#takeLaterBlock(stream, block, endStream);
@@ -894,6 +956,7 @@ export class Connection {
     if (this.#state === "closed") return;
     const wasOpen = this.#state === "open";
     this.#state = "closed";
+    unsent.connections--;
     stopTicking(this);
     if (wasOpen) this.#observer.draining();
     this.#endStreams();

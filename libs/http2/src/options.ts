@@ -18,6 +18,12 @@ export interface Http2Options {
   readonly connectionWindowBytes: number;
   /** Bytes written on a stream and not yet sent above which its writer is asked to wait. */
   readonly streamBufferBytes: number;
+  /** Bytes written on all streams of a connection and not yet sent above which every writer is asked to wait. */
+  readonly connectionBufferBytes: number;
+  /** Bytes written and not yet sent above which the connection is closed: messages that no writer could have held back. */
+  readonly connectionBufferBytesMax: number;
+  /** The same of the process's connections together: those go that hold more than an equal share. */
+  readonly processBufferBytesMax: number;
   /** Bytes that the socket holds unsent above which nothing more is read from it or sent to it. */
   readonly socketBufferBytes: number;
   /**
@@ -57,6 +63,9 @@ export const defaultHttp2Options: Http2Options = {
   streamWindowBytes: 1_048_576,
   connectionWindowBytes: 8_388_608,
   streamBufferBytes: 262_144,
+  connectionBufferBytes: 16_777_216,
+  connectionBufferBytesMax: 268_435_456,
+  processBufferBytesMax: 536_870_912,
   socketBufferBytes: 1_048_576,
   resetsPerSecondMax: 20_000,
   settingsPerSecondMax: 100,

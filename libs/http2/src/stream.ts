@@ -96,10 +96,13 @@ export class Stream {
       this.queue.push(body);
       this.#block = undefined;
     }
-    this.queuedBytes += head.length + body.length;
+    const bytes = head.length + body.length;
+    this.queuedBytes += bytes;
+    this.connection.countQueued(bytes);
     if (end) this.#endQueued = true;
     this.pump();
-    if (this.gone || this.queuedBytes <= this.connection.options.streamBufferBytes) return true;
+    const { options, isFull } = this.connection;
+    if (this.gone || this.queuedBytes === 0 || (this.queuedBytes <= options.streamBufferBytes && !isFull)) return true;
     this.#wantsWritable = true;
     return false;
   }
@@ -170,6 +173,7 @@ export class Stream {
   #appendQueued(length: number): void {
     const { connection, queue } = this;
     this.queuedBytes -= length;
+    connection.countQueued(-length);
     let left = length;
     let taken = 0;
     while (left > 0) {

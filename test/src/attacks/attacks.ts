@@ -22,8 +22,8 @@ const unaryCall = callBlock("/grpc.testing.TestService/UnaryCall", ["grpc-encodi
 const streamingCall = callBlock("/grpc.testing.TestService/StreamingOutputCall");
 const inputCall = callBlock("/grpc.testing.TestService/StreamingInputCall");
 const emptyMessage = message(none);
-/** A request for a hundred answers of 1 MB: `response_parameters { size: 1000000 }`. */
-const largeAnswers = message(Buffer.concat(Array.from({ length: 100 }, () => Buffer.from("120408c0843d", "hex"))));
+/** A request for a hundred answers of 16 KB: `response_parameters { size: 16000 }`. */
+const manyAnswers = message(Buffer.concat(Array.from({ length: 100 }, () => Buffer.from("120308807d", "hex"))));
 const bomb = message(gzipSync(Buffer.alloc(64 * 1024 * 1024)), 1);
 
 /** A gRPC message as it travels. */
@@ -80,7 +80,7 @@ function hold(count: number, hello: Buffer, act: (peer: RawPeer) => void): Attac
       const peer = new RawPeer(port, hello);
       act(peer);
       peers.push(peer);
-      if (index % 50 === 49) await pause(0);
+      if (index % 50 === 49) await pause(10);
     }
     await pause(untilMs - Date.now());
     for (const peer of peers) peer.destroy();
@@ -122,14 +122,14 @@ export const attacks: Readonly<Record<string, Attack>> = {
   "unknown frames": flood(() => frame(unknown, 0, 0, "00")),
   "window overflow": flood(() => frame(windowUpdate, 0, 0, uint32(2 ** 31 - 1)), none, 2),
   "WINDOW_UPDATE of a byte": flood(() => frame(windowUpdate, 0, 0, uint32(1)), none, 2_000),
-  "zero-window stall": hold(5, clientHello, (peer) => {
+  "zero-window stall": hold(3, clientHello, (peer) => {
     peer.send(frame(settings, 0, 0, "000400000000"));
-    for (let index = 0; index < 1_000; index++) peer.send(call(index, streamingCall, largeAnswers));
+    for (let index = 0; index < 1_000; index++) peer.send(call(index, streamingCall, manyAnswers));
   }),
-  "slow reader": hold(5, clientHello, (peer) => {
+  "slow reader": hold(3, clientHello, (peer) => {
     peer.socket.pause();
     peer.send(frame(settings, 0, 0, "00047fffffff"), frame(windowUpdate, 0, 0, uint32(2 ** 30)));
-    for (let index = 0; index < 1_000; index++) peer.send(call(index, streamingCall, largeAnswers));
+    for (let index = 0; index < 1_000; index++) peer.send(call(index, streamingCall, manyAnswers));
   }),
   "slow writer": hold(50, clientHello, (peer) => {
     for (let index = 0; index < 100; index++)

@@ -7,7 +7,7 @@ import type { Side } from "./side.ts";
 import { fieldsText, type Told, verdictOf } from "./verdict.ts";
 
 /** What both servers allow. */
-export const limits = { streamWindowBytes: 1_000, concurrentStreamsMax: 8 } as const;
+export const limits = { streamWindowBytes: 1_000, concurrentStreamsMax: 8, frameBytesMax: 16_384 } as const;
 const contentBytes = 100;
 const content = Buffer.alloc(contentBytes, 46);
 const noBytes = new Uint8Array(0);
