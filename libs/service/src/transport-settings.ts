@@ -109,6 +109,17 @@ const bounds: Omit<
   streamWindowBytes: [1_024, 1_073_741_824, "Bytes that a peer may send on a stream ahead of its reader."],
   connectionWindowBytes: [65_535, 1_073_741_824, "Bytes that a peer may send on a connection ahead of its readers."],
   streamBufferBytes: [1_024, 1_073_741_824, "Unsent bytes of a stream above which its writer waits."],
+  connectionBufferBytes: [
+    16_384,
+    1_073_741_824,
+    "Unsent bytes of a connection's streams above which all their writers wait.",
+  ],
+  connectionBufferBytesMax: [65_536, 17_179_869_184, "Unsent bytes of a connection above which it is closed."],
+  processBufferBytesMax: [
+    1_048_576,
+    68_719_476_736,
+    "Unsent bytes of the process above which connections are closed that hold more than an equal share.",
+  ],
   socketBufferBytes: [16_384, 1_073_741_824, "Unsent bytes of a socket above which nothing more is read from it."],
   resetsPerSecondMax: [1, 10_000_000, "Streams of a connection that may be reset in a second."],
   settingsPerSecondMax: [1, 1_000_000, "SETTINGS taken of a connection in a second."],
