@@ -43,6 +43,21 @@ export function onlineStoreContract(
       ).toEqual([[1], undefined, [2], [3, 4], [5], undefined]);
     });
 
+    test("readers and merges get plain bytes, which `slice` copies", async () => {
+      const view = await store.openView("s/v/1");
+      await put(view, "a", bytes(1, 2));
+      const seen: unknown[] = [];
+      const note = (current: Uint8Array | undefined) => {
+        seen.push(current?.constructor);
+        return undefined;
+      };
+      await store.write([{ view, key: "a", merge: note }]);
+      const batch = new ReadBatch();
+      batch.add(view, "a");
+      await store.get(batch);
+      expect([...seen, batch.values[0]?.bytes.constructor]).toEqual([Uint8Array, Uint8Array]);
+    });
+
     test("the same id is the same view; another digest is another", async () => {
       await put(await store.openView("s/v/1"), "a", bytes(1));
       expect(await read([await store.openView("s/v/1"), "a"], [await store.openView("s/v/2"), "a"])).toEqual([

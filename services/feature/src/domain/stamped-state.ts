@@ -49,11 +49,14 @@ export function stampsOf(stamped: Uint8Array): Stamp[] {
   }));
 }
 
-/** The packed state inside a stamped one, on the same bytes. RangeError where it is cut short. */
+/**
+ * The packed state inside a stamped one, on the same bytes: a plain Uint8Array, as the `slice` of a Buffer would share
+ * memory where it should copy. RangeError where it is cut short.
+ */
 export function stateOf(stamped: Uint8Array): Uint8Array {
   if (stamped.length < headBytes) throw new RangeError("a stored state is cut short");
   const count = (stamped[8] ?? 0) | ((stamped[9] ?? 0) << 8) | ((stamped[10] ?? 0) << 16) | ((stamped[11] ?? 0) << 24);
   const start = headBytes + stampBytes * count;
   if (count < 0 || start > stamped.length) throw new RangeError("a stored state is cut short");
-  return stamped.subarray(start);
+  return new Uint8Array(stamped.buffer, stamped.byteOffset + start, stamped.length - start);
 }
