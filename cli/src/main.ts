@@ -150,7 +150,7 @@ program
   .option("--release <id>", "only vectors of this release", "")
   .option("--tolerance <type=number>", "tolerance of float32, float64, int64 or bool features; repeatable", collect, [])
   .option("--settle-ms <ms>", "a row that came in this close to a read may have been seen or not", whole, 1_000)
-  .option("--strict", "fail on values in flight and in hindsight too", false)
+  .option("--strict", "fail on values in flight, in hindsight and unavailable too", false)
   .option("--timeout-ms <ms>", "deadline of each model's check", whole, 300_000)
   .option(...json)
   .action((scenario: string, options) => parity(scenario, { ...options, settings }));

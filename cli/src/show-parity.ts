@@ -29,7 +29,7 @@ export function showParity(results: readonly ModelParity[], unchecked: Unchecked
   return parts.join("\n");
 }
 
-/** Values of a report that disagree for no reason that is known; with `strict` those in flight and in hindsight too. */
+/** Values of a report that disagree for no reason that is known; with `strict` the others too. */
 export function disagreements({ features }: feature.CheckParityResponse, strict = false): number {
   return features.reduce(
     (sum, { missing, extra, different, inFlight, hindsight }) =>
@@ -56,7 +56,9 @@ function modelText({ release, model, report }: ModelParity): string {
     ...features.map((one) => [
       one.reference,
       one.type,
-      ...[one.matching, one.missing, one.extra, one.different, one.inFlight, one.hindsight].map(number),
+      ...[one.matching, one.missing, one.extra, one.different, one.inFlight, one.hindsight, one.unavailable].map(
+        number,
+      ),
       errorText(one.absoluteErrorMax),
       errorText(one.relativeErrorMax),
     ]),
@@ -80,7 +82,9 @@ function modelText({ release, model, report }: ModelParity): string {
 }
 
 function differencesText(differences: readonly feature.ParityDifference[]): string {
-  const shown = differences.filter(({ inFlight, hindsight }) => !inFlight && !hindsight).slice(0, differencesShown);
+  const shown = differences
+    .filter(({ inFlight, hindsight, unavailable }) => !inFlight && !hindsight && !unavailable)
+    .slice(0, differencesShown);
   return shown
     .map(({ id, reference, served, recomputed, status }) => {
       const named = status === feature.FeatureStatus.UNSPECIFIED ? "" : ` (${feature.FeatureStatus[status]})`;

@@ -2,9 +2,15 @@ import { benchFeatures } from "../bench/features.ts";
 import { benchHop } from "../bench/hop.ts";
 import { printResult } from "../bench/result.ts";
 import { benchScore } from "../bench/score.ts";
+import { benchTrainingSet } from "../bench/training-set.ts";
 import { CommandFailure } from "../failure.ts";
 
-const benches = { features: benchFeatures, hop: benchHop, score: benchScore } as const;
+const benches = {
+  features: benchFeatures,
+  hop: benchHop,
+  score: benchScore,
+  "training-set": benchTrainingSet,
+} as const;
 
 /** Names of the benches. */
 export const benchNames: readonly string[] = Object.keys(benches);

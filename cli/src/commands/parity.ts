@@ -19,7 +19,7 @@ export interface ParityOptions {
   /** Pairs `type=tolerance`. */
   readonly tolerance: readonly string[];
   readonly settleMs: number;
-  /** Also values in flight and in hindsight must agree. */
+  /** Values that something explains must agree too. */
   readonly strict: boolean;
   readonly timeoutMs: number;
   readonly settings: readonly string[];
@@ -156,19 +156,23 @@ function asJson(scenario: string, results: readonly ModelParity[], unchecked: Un
         different: Number(one.different),
         inFlight: Number(one.inFlight),
         hindsight: Number(one.hindsight),
+        unavailable: Number(one.unavailable),
         absoluteErrorMax: one.absoluteErrorMax,
         // JSON has no infinity.
         relativeErrorMax: Number.isFinite(one.relativeErrorMax) ? one.relativeErrorMax : null,
       })),
-      differences: report.differences.map(({ id, reference, served, recomputed, status, inFlight, hindsight }) => ({
-        id,
-        reference,
-        served: served ?? null,
-        recomputed: recomputed ?? null,
-        status: feature.FeatureStatus[status],
-        inFlight,
-        hindsight,
-      })),
+      differences: report.differences.map(
+        ({ id, reference, served, recomputed, status, inFlight, hindsight, unavailable }) => ({
+          id,
+          reference,
+          served: served ?? null,
+          recomputed: recomputed ?? null,
+          status: feature.FeatureStatus[status],
+          inFlight,
+          hindsight,
+          unavailable,
+        }),
+      ),
     })),
     ...unchecked,
   };

@@ -359,6 +359,14 @@ describe(`parity of served vectors (seed ${seed})`, () => {
     const gone = (await service.check({ vectors: changed((values) => values.fill(Number.NaN)) })).features[newest];
     expect(Number(gone?.missing) + Number(gone?.matching)).toBe(20);
     expect(Number(gone?.missing)).toBeGreaterThan(0);
+    const away = vectors.map((vector) => ({
+      ...vector,
+      values: new Uint8Array(new Float32Array(references.length).fill(Number.NaN).buffer),
+      statuses: new Uint8Array(references.length).fill(feature.FeatureStatus.UNAVAILABLE),
+    }));
+    const unreachable = await service.check({ vectors: away });
+    expect(sum(unreachable.features, ({ missing, extra, different }) => missing + extra + different)).toBe(0);
+    expect(sum(unreachable.features, ({ unavailable }) => unavailable)).toBeGreaterThan(20);
     const over = references.indexOf("ratio:over");
     const there = (await service.check({ vectors: changed((values) => values.fill(5)) })).features[over];
     expect(Number(there?.extra) + Number(there?.different) + Number(there?.matching)).toBe(20);

@@ -72,7 +72,8 @@ export function createParityHandlers(
 }
 
 function referencesOf({ scenario }: ParityRelease, featureService: string): readonly string[] {
-  const model = scenario.models.find(({ name }) => name === featureService);
+  const named = [...scenario.models, ...(scenario.featureServices ?? [])];
+  const model = named.find(({ name }) => name === featureService);
   if (model === undefined) throw errors.FEATURE_SERVICE_UNKNOWN({ featureService, scenario: scenario.name });
   return model.features;
 }
@@ -148,6 +149,7 @@ function answer(releaseId: string, { compared, incomplete, features, differences
       different: BigInt(one.different),
       inFlight: BigInt(one.inFlight),
       hindsight: BigInt(one.hindsight),
+      unavailable: BigInt(one.unavailable),
       absoluteErrorMax: one.absoluteErrorMax,
       relativeErrorMax: one.relativeErrorMax,
     })),
@@ -157,6 +159,7 @@ function answer(releaseId: string, { compared, incomplete, features, differences
       status,
       inFlight: circumstance === "inFlight",
       hindsight: circumstance === "hindsight",
+      unavailable: circumstance === "unavailable",
       ...(Number.isNaN(served) ? {} : { served }),
       ...(Number.isNaN(recomputed) ? {} : { recomputed }),
     })),

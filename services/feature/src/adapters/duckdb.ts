@@ -18,7 +18,7 @@ import { quarantineSql } from "../domain/validation-sql.ts";
 import { sourceFields } from "../domain/view-state.ts";
 import { offlineErrors } from "../offline-errors.ts";
 import { decodeColumn, duckDbColumn, encodeColumn } from "./duckdb-columns.ts";
-import { literal, rowFault, sourceFile, sourceQuery } from "./duckdb-source.ts";
+import { identifier, literal, rowFault, sourceFile, sourceQuery } from "./duckdb-source.ts";
 
 export interface DuckDbOptions {
   /** Folder with a folder of source files a scenario. */
@@ -231,6 +231,17 @@ async function openWorkspace(
     });
   }
 
+  /** A table's rows with vectors as plain lists: Spark reads fixed-size arrays with nulls among them wrongly. */
+  async function portable(table: string): Promise<string> {
+    const described = await connection.runAndReadAll(`DESCRIBE ${table}`).then((result) => result.getRows());
+    const columns = described.map(([name, type]) => {
+      const column = identifier(String(name));
+      const [, element] = /^(.+)\[\d+\]$/.exec(String(type)) ?? [];
+      return element === undefined ? column : `CAST(${column} AS ${element}[]) AS ${column}`;
+    });
+    return `SELECT ${columns.join(", ")} FROM ${table}`;
+  }
+
   async function one(sql: string): Promise<{ count: number; second: number }> {
     const rows = await connection.runAndReadAll(sql).then((result) => result.getRows());
     return { count: Number(rows[0]?.[0] ?? 0), second: Number(rows[0]?.[1] ?? 0) };
@@ -246,7 +257,7 @@ async function openWorkspace(
       await mkdir(dirname(path), { recursive: true });
       const partial = `${path}.partial-${process.pid}-${workspaces++}`;
       try {
-        await execute(`COPY ${table} TO ${literal(partial)} (FORMAT parquet, COMPRESSION zstd)`);
+        await execute(`COPY (${await portable(table)}) TO ${literal(partial)} (FORMAT parquet, COMPRESSION zstd)`);
         await rename(partial, path);
       } catch (cause) {
         await rm(partial, { force: true });

@@ -25,6 +25,8 @@ export interface FeatureParity {
   inFlight: number;
   /** Values that disagree, read as of a time before rows of their key that the online store held already. */
   hindsight: number;
+  /** Values that were absent because the store could not be reached, as their status said. */
+  unavailable: number;
   absoluteErrorMax: number;
   /** Difference divided by the recomputed number; infinite where that is 0. */
   relativeErrorMax: number;
@@ -47,9 +49,9 @@ export interface ParityDifference {
 /**
  * Why a value may disagree though nothing is wrong with it. `inFlight`: rows of its key were coming in while it was read.
  * `hindsight`: it was asked for as of a time before rows of its key that had come in already, and the online store
- * keeps the present, not the past.
+ * keeps the present, not the past. `unavailable`: the store could not be reached, as the status of the value said.
  */
-export type Circumstance = "inFlight" | "hindsight";
+export type Circumstance = "inFlight" | "hindsight" | "unavailable";
 
 /** How served vectors compare with the offline store. */
 export interface ParityReport {

@@ -13,7 +13,7 @@ import {
   type ParityReport,
   type Tolerances,
 } from "./parity-report.ts";
-import type { CompiledView } from "./view-state.ts";
+import { type CompiledView, Status } from "./view-state.ts";
 
 /** A vector as it was served. */
 export interface ServedVector extends PastRead {
@@ -74,6 +74,7 @@ export async function checkParity(options: ParityOptions): Promise<ParityReport>
         different: 0,
         inFlight: 0,
         hindsight: 0,
+        unavailable: 0,
         absoluteErrorMax: 0,
         relativeErrorMax: 0,
       };
@@ -88,11 +89,12 @@ export async function checkParity(options: ParityOptions): Promise<ParityReport>
           feature.matching++;
           continue;
         }
-        const circumstance = await circumstances.of(viewsOf(needs, reference), row);
+        const status = statuses[column] ?? 0;
+        const circumstance =
+          status === Status.Unavailable ? "unavailable" : await circumstances.of(viewsOf(needs, reference), row);
         feature[circumstance ?? verdict]++;
         const list = circumstance === undefined ? unexplained : explained;
         if (list.length === differencesMax) continue;
-        const status = statuses[column] ?? 0;
         list.push({ id, reference, served, recomputed: expected, status, circumstance });
       }
     }

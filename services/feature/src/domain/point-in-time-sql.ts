@@ -59,7 +59,7 @@ export function keysSql(spine: string, columns: readonly string[]): string {
   const keyId =
     columns.length === 0
       ? "CAST(1 AS BIGINT)"
-      : `CASE WHEN ${missing} THEN 0 ELSE DENSE_RANK() OVER (ORDER BY ${columns.join(", ")}) END`;
+      : `CASE WHEN ${missing} THEN 0 ELSE DENSE_RANK() OVER (ORDER BY ${columns.map((column) => `${column} NULLS FIRST`).join(", ")}) END`;
   return [
     `SELECT row_id, MIN(row_id) OVER (PARTITION BY ${[...columns, "event_us"].join(", ")}) AS read_id`,
     `  , event_us, ${keyId} AS key_id`,
