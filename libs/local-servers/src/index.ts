@@ -8,6 +8,6 @@ export { type CommandOptions, runCommand } from "./command.ts";
 export { freePort, isListening } from "./free-port.ts";
 export { installOnce } from "./install-once.ts";
 export { type KafkaServer, startKafka } from "./kafka.ts";
-export { type RedisServer, startRedis } from "./redis.ts";
+export { type RedisCluster, type RedisServer, startRedis, startRedisCluster } from "./redis.ts";
 export { type ServerOptions, ServerProcess } from "./server-process.ts";
 export { type AptPackage, aptPackage, type GoTool, goTool, hasGoTool, mavenJars, pythonEnvironment } from "./tools.ts";

@@ -1,5 +1,6 @@
 import { connect } from "node:net";
 import { join } from "node:path";
+import { runCommand } from "./command.ts";
 import { freePort } from "./free-port.ts";
 import { ServerProcess } from "./server-process.ts";
 import { aptPackage } from "./tools.ts";
@@ -30,6 +31,46 @@ export async function startRedis(args: readonly string[] = []): Promise<RedisSer
     readyTimeoutMs,
   });
   return { host: "127.0.0.1", port, server };
+}
+
+/** A Redis Cluster on this machine. */
+export interface RedisCluster {
+  /** Of one of its nodes. */
+  readonly port: number;
+  readonly nodes: readonly RedisServer[];
+  close(): Promise<void>;
+}
+
+const clusterTimeoutMs = 30_000;
+
+/** Starts a cluster of three nodes without replicas, and waits until it serves all slots. */
+export async function startRedisCluster(): Promise<RedisCluster> {
+  const { folder, env } = await aptPackage("redis-server");
+  const command = join(folder, "usr", "bin", "redis-cli");
+  const nodes: RedisServer[] = [];
+  const close = async () => {
+    await Promise.all(nodes.map(({ server }) => server.close()));
+  };
+  try {
+    for (let node = 0; node < 3; node++)
+      nodes.push(await startRedis(["--cluster-enabled", "yes", "--cluster-port", String(await freePort())]));
+    const addresses = nodes.map(({ host, port }) => `${host}:${port}`);
+    await runCommand(command, ["--cluster", "create", ...addresses, "--cluster-yes"], { env });
+    const [first] = nodes;
+    const port = first?.port ?? 0;
+    const endMs = performance.now() + clusterTimeoutMs;
+    for (const node of nodes)
+      while (
+        !(await runCommand(command, ["-p", String(node.port), "cluster", "info"], { env })).includes("cluster_state:ok")
+      ) {
+        if (performance.now() > endMs) throw new Error("the cluster does not serve all slots");
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    return { port, nodes, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }
 
 /** True where Redis answers, be it that it wants a password; not while it loads its data. */
