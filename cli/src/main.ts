@@ -9,6 +9,7 @@ import { bench, benchNames } from "./commands/bench.ts";
 import { push, release } from "./commands/deploy.ts";
 import { doctor } from "./commands/doctor.ts";
 import { lineage } from "./commands/lineage.ts";
+import { materialize } from "./commands/materialize.ts";
 import { parity } from "./commands/parity.ts";
 import { serve } from "./commands/serve.ts";
 import { train } from "./commands/train.ts";
@@ -140,6 +141,20 @@ program
   .option("--timeout-ms <ms>", "deadline", whole, 1_000)
   .option(...json)
   .action((scenario: string, options) => recommend(scenario, { ...options, entity: [], settings }));
+
+program
+  .command("materialize")
+  .description(
+    "bring the views of a running scenario up to date with their sources' files, go back, or show how it went",
+  )
+  .argument("<scenario>", "scenario name")
+  .option("--view <name>", "only this view; repeatable", collect, [])
+  .option("--incremental", "only what is new since the last time", false)
+  .option("--roll-back", "show readers the generation before, with what was pushed since", false)
+  .option("--status", "show the latest materializations and the last validation report", false)
+  .option("--release <id>", "release whose views they are; default the champion", "")
+  .option(...json)
+  .action((scenario: string, options) => materialize(scenario, { ...options, settings }));
 
 program
   .command("parity")

@@ -26,6 +26,11 @@ const transactions = defineSource({
     amount: "float64",
     online: "bool",
   },
+  expectations: [
+    { expect: "not_null", field: "card_id", policy: "reject" },
+    { expect: "between", field: "amount", min: 0, max: 1_000_000, policy: "reject" },
+    { expect: "null_rate", field: "device_id", max: 0.01, policy: "warn" },
+  ],
   description: "Simulated card payments, known as they happen.",
 });
 

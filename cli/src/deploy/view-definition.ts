@@ -1,8 +1,9 @@
-import type { FeatureView } from "@weft/scenario";
+import { expectationText, type FeatureView, quarantineOf } from "@weft/scenario";
 
 /** The definition of a view as canonical JSON: what it computes, without where it is written or how it is described. */
 export function viewDefinition(view: FeatureView): string {
   const { entities, source, ttl, features, aggregates, ladder } = view;
+  const quarantine = quarantineOf(source).map(expectationText);
   return canonicalJson({
     entities: entities.map(({ entity, field }) => ({ entity: entity.name, key: entity.key, field })),
     source: {
@@ -11,6 +12,8 @@ export function viewDefinition(view: FeatureView): string {
       eventTime: source.eventTime,
       createdTime: source.createdTime,
       fields: source.fields,
+      // Rows that are set aside are not in the view; nothing where none are, so that the definition stays.
+      ...(quarantine.length === 0 ? {} : { quarantine }),
     },
     ttl,
     features,

@@ -45,6 +45,11 @@ export function isRowExpectation(expectation: Expectation): expectation is RowEx
   return expectation.expect === "not_null" || expectation.expect === "between" || expectation.expect === "in_set";
 }
 
+/** The expectations of a source that set rows aside: they decide what its views hold. */
+export function quarantineOf(source: Source): readonly RowExpectation[] {
+  return (source.expectations ?? []).filter(isRowExpectation).filter(({ policy }) => policy === "quarantine");
+}
+
 /** An expectation in words, such as "amount between 0 and 10000". */
 export function expectationText(expectation: Expectation): string {
   switch (expectation.expect) {

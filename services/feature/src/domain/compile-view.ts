@@ -1,8 +1,7 @@
 import { createHash } from "node:crypto";
-import { durationMs, expectationText, type FeatureView, type Source, type Value } from "@weft/scenario";
+import { durationMs, expectationText, type FeatureView, quarantineOf, type Source, type Value } from "@weft/scenario";
 import { type EntityKey, joinKeys } from "./entity-key.ts";
 import { type PackedPlace, RowPacking, rowCreatedTimeUs, rowEventTimeUs } from "./packed-row.ts";
-import { quarantining } from "./row-checks.ts";
 import {
   type CompiledView,
   type SourceRow,
@@ -92,7 +91,7 @@ function digestOf(view: FeatureView, bounds: WindowBounds): string {
 
 /** Which rows are set aside decides what is stored; nothing where none are, so that the digest stays. */
 function setAsideBy(source: Source): { readonly quarantine?: readonly string[] } {
-  const quarantine = quarantining(source).map(expectationText);
+  const quarantine = quarantineOf(source).map(expectationText);
   return quarantine.length === 0 ? {} : { quarantine };
 }
 

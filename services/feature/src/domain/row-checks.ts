@@ -89,8 +89,3 @@ function conditionOf(expectation: RowExpectation): (value: Value) => boolean {
     }
   }
 }
-
-/** The checks of a source that set rows aside. */
-export function quarantining(source: Source): readonly RowExpectation[] {
-  return (source.expectations ?? []).filter(isRowExpectation).filter(({ policy }) => policy === "quarantine");
-}

@@ -1,6 +1,5 @@
-import type { BatchExpectation, RowExpectation, Source, ValueType } from "@weft/scenario";
+import { type BatchExpectation, quarantineOf, type RowExpectation, type Source, type ValueType } from "@weft/scenario";
 import { fieldColumn } from "./offline-store.ts";
-import { quarantining } from "./row-checks.ts";
 
 /*
  * Expectations as SQL over the table of a loaded source, in the dialect that `point-in-time-sql.ts` keeps to.
@@ -42,7 +41,7 @@ export function violationSql(source: Source, expectation: RowExpectation): strin
 
 /** True for the rows of a source that are to be set aside; undefined where none can be. */
 export function quarantineSql(source: Source): string | undefined {
-  const conditions = quarantining(source).map((expectation) => violationSql(source, expectation));
+  const conditions = quarantineOf(source).map((expectation) => violationSql(source, expectation));
   return conditions.length === 0
     ? undefined
     : conditions.map((condition) => `COALESCE(${condition}, FALSE)`).join(" OR ");
