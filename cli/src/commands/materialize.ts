@@ -3,9 +3,9 @@ import { feature } from "@weft/contracts";
 import { isWeftError } from "@weft/errors";
 import type { Client } from "@weft/rpc";
 import { CommandFailure } from "../failure.ts";
+import { peersOf } from "../peers.ts";
 import { startProgress } from "../progress.ts";
 import { showMaterializations, showReport, showRollBack, showViews } from "../show-materialization.ts";
-import { targetsOf } from "../targets.ts";
 import { dialWire } from "../topology.ts";
 
 /** Options of `weft materialize`. */
@@ -29,7 +29,7 @@ type FeatureClient = Client<typeof feature.FeatureService>;
 /** Brings views up to date with their sources' files, and shows what readers see then and what the rows were found to be. */
 export async function materialize(scenario: string, options: MaterializeCommandOptions): Promise<void> {
   if (options.status && options.rollBack) throw new CommandFailure("--status and --roll-back exclude each other");
-  const wire = dialWire(targetsOf(options.settings));
+  const wire = dialWire(peersOf(options.settings));
   try {
     const client = wire.dial(feature.FeatureService);
     if (options.status) await showStatus(client, scenario, options);
