@@ -1,6 +1,7 @@
 import { connect as connectSocket, type Socket } from "node:net";
 import { type ConnectionOptions, connect as connectTls } from "node:tls";
 import { Connection } from "./connection.ts";
+import type { Http2Meter } from "./meter.ts";
 import { defaultHttp2Options, type Http2Options } from "./options.ts";
 
 /** Settings of a client's connection. */
@@ -10,6 +11,7 @@ export interface Http2ClientOptions {
   /** Set where it speaks TLS, with ALPN; absent for cleartext with prior knowledge. */
   readonly tls?: ConnectionOptions;
   readonly http2?: Partial<Http2Options>;
+  readonly meter?: Http2Meter;
   /** Streams can be opened that could not before. */
   capacity?(): void;
   /** It takes no new streams from now on. */
@@ -55,6 +57,7 @@ export function connectHttp2(options: Http2ClientOptions, signal?: AbortSignal):
       if ("alpnProtocol" in socket && socket.alpnProtocol !== "h2")
         return give(new Error(`${host}:${port} does not speak HTTP/2`));
       const made = new Connection(socket, false, http2, {
+        meter: options.meter,
         request: () => {
           throw new TypeError("a client is asked nothing");
         },

@@ -3,6 +3,7 @@ import { ErrorCode, Http2Fault } from "./fault.ts";
 import { type HeaderBlock, requestFault, responseFault, trailersFault } from "./header-block.ts";
 import { HpackDecoder } from "./hpack-decoder.ts";
 import { type HeaderTemplate, HpackEncoder } from "./hpack-encoder.ts";
+import type { Http2Meter } from "./meter.ts";
 import type { Http2Options } from "./options.ts";
 import { copiedBytesMax, Outbox } from "./outbox.ts";
 import { RateLimit } from "./rate-limit.ts";
@@ -63,6 +64,8 @@ const unsent = { bytes: 0, connections: 0 };
 
 /** What the owner of a connection is told. */
 export interface ConnectionObserver {
+  /** What the connection counts with. */
+  readonly meter?: Http2Meter | undefined;
   /** A server's connection has a new request. Answers who receives what follows. */
   request(stream: Stream, block: HeaderBlock, end: boolean): StreamReceiver;
   /** The peer's first SETTINGS have come. */
@@ -85,6 +88,10 @@ export class Connection {
   readonly streams = new StreamTable();
   readonly #socket: Socket;
   readonly #observer: ConnectionObserver;
+  readonly #meter: Http2Meter | undefined;
+  /** Bytes of the socket that the meter knows of. */
+  #meteredReceived = 0;
+  #meteredSent = 0;
   readonly #outbox: Outbox;
   readonly #decoder: HpackDecoder;
   readonly #encoder: HpackEncoder;
@@ -168,6 +175,8 @@ export class Connection {
     this.isServer = isServer;
     this.options = options;
     this.#observer = observer;
+    this.#meter = observer.meter;
+    this.#meter?.connections(1);
     this.#outbox = new Outbox(socket, () => this.#flushed());
     this.#decoder = new HpackDecoder({
       tableBytesMax: options.headerTableBytesMax,
@@ -229,6 +238,7 @@ export class Connection {
     )
       return;
     this.#overflowing = true;
+    this.#meter?.limit("buffered_bytes");
     // Not within a write of the one whose stream is to end.
     setImmediate(() => this.#fail(ErrorCode.EnhanceYourCalm, "too many bytes that the peer does not take"));
   }
@@ -239,6 +249,7 @@ export class Connection {
     this.#nextId += 2;
     const stream = new Stream(this, id, receiver, this.#peerInitialWindow, this.#streamWindow());
     this.streams.add(stream);
+    this.#meter?.streams(1);
     return stream;
   }
 
@@ -387,6 +398,7 @@ export class Connection {
     stream.localClosed = true;
     stream.remoteClosed = true;
     this.streams.delete(stream.id);
+    this.#meter?.streams(-1);
     if (this.#waiting.size > 0) this.#waiting.delete(stream);
     stream.queue.length = 0;
     this.countQueued(-stream.queuedBytes);
@@ -408,8 +420,10 @@ export class Connection {
     try {
       read = this.#parse(chunk);
     } catch (error) {
-      if (error instanceof Http2Fault) this.#fail(error.code, error.message);
-      else {
+      if (error instanceof Http2Fault) {
+        if (error.limit !== undefined) this.#meter?.limit(error.limit);
+        this.#fail(error.code, error.message);
+      } else {
         this.#cause ??= error instanceof Error ? error : new Error(String(error));
         this.#fail(ErrorCode.InternalError, "");
       }
@@ -573,7 +587,7 @@ export class Connection {
 
   #takeEmptyFrame(): void {
     if (!this.#emptyFrames.take())
-      throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many frames that carry nothing");
+      throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many frames that carry nothing", "empty_frames");
   }
 
   /** Takes the head of DATA: `length` with padding, `content` without. */
@@ -633,7 +647,8 @@ export class Connection {
     if (this.#isIdle(id)) throw new Http2Fault(ErrorCode.ProtocolError, `${what} on an idle stream`);
     // Of streams that closed long ago nothing is known, and nothing is said.
     if (this.#closed[(id >>> 1) & (closedCount - 1)] !== id) return;
-    if (!this.#resets.take()) throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many frames on closed streams");
+    if (!this.#resets.take())
+      throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many frames on closed streams", "resets");
     this.#writeRst(id, ErrorCode.StreamClosed);
   }
 
@@ -673,7 +688,7 @@ export class Connection {
     this.#continuations++;
     this.#blockBytes += length;
     if (this.#continuations > this.options.continuationsMax || this.#blockBytes > this.options.headerBlockBytesMax)
-      throw new Http2Fault(ErrorCode.EnhanceYourCalm, "a header block too large");
+      throw new Http2Fault(ErrorCode.EnhanceYourCalm, "a header block too large", "header_block");
     if (length === 0) this.#takeEmptyFrame();
     this.#blockParts.push(Buffer.from(source.subarray(at, at + length)));
     if ((flags & flagEndHeaders) === 0) return;
@@ -704,14 +719,17 @@ export class Connection {
     if (id > this.#servedMax) return;
     this.#lastPeerId = id;
     if (this.streams.size >= this.options.concurrentStreamsMax) {
+      this.#meter?.limit("concurrent_streams");
       // Refusing costs as much as being reset.
-      if (!this.#resets.take()) throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many streams beyond the limit");
+      if (!this.#resets.take())
+        throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many streams beyond the limit", "concurrent_streams");
       this.#refuse(id, ErrorCode.RefusedStream);
       return;
     }
+    if (block.oversized) this.#meter?.limit("header_list");
     const why = block.oversized ? "a header list too large" : requestFault(block);
     if (why !== undefined) {
-      if (!this.#resets.take()) throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many faulty streams");
+      if (!this.#resets.take()) throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many faulty streams", "resets");
       this.#refuse(id, block.oversized ? ErrorCode.EnhanceYourCalm : ErrorCode.ProtocolError);
       return;
     }
@@ -724,6 +742,7 @@ export class Connection {
     stream.remoteClosed = endStream;
     stream.contentLeft = block.contentLength;
     this.streams.add(stream);
+    this.#meter?.streams(1);
     stream.receiver = this.#observer.request(stream, block, endStream);
   }
 
@@ -797,7 +816,7 @@ export class Connection {
       if (this.#drainPinged && source.compare(drainPing, 0, 8, at, at + 8) === 0) this.#finishDrain();
       return;
     }
-    if (!this.#pings.take()) throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many PINGs");
+    if (!this.#pings.take()) throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many PINGs", "pings");
     this.#writePing(true, source, at);
   }
 
@@ -811,7 +830,7 @@ export class Connection {
       return;
     }
     if (length % 6 !== 0) throw new Http2Fault(ErrorCode.FrameSizeError, "SETTINGS in parts of six bytes");
-    if (!this.#settingsFrames.take()) throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many SETTINGS");
+    if (!this.#settingsFrames.take()) throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many SETTINGS", "settings");
     let windowChanged = false;
     for (let entry = at; entry < at + length; entry += 6)
       windowChanged = this.#takeSetting(source.readUInt16BE(entry), source.readUInt32BE(entry + 2)) || windowChanged;
@@ -863,12 +882,14 @@ export class Connection {
     if (stream === undefined) {
       if (this.#isIdle(id)) throw new Http2Fault(ErrorCode.ProtocolError, "RST_STREAM on an idle stream");
       // Both sides may have ended it at once; more than that is a flood.
-      if (!this.#resets.take()) throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many resets of closed streams");
+      if (!this.#resets.take())
+        throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many resets of closed streams", "resets");
       return;
     }
     if (this.isServer && !this.#resets.take())
-      throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many streams were reset");
+      throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many streams were reset", "resets");
     const code = source.readUInt32BE(at);
+    this.#meter?.reset("received", code);
     this.forget(stream, false);
     stream.receiver.reset(code, code === ErrorCode.RefusedStream ? "refused" : "peer");
   }
@@ -901,7 +922,7 @@ export class Connection {
 
   /** Ends one stream for a fault of the peer's; the connection lives. */
   #streamFault(id: number, code: number): void {
-    if (!this.#resets.take()) throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many faulty streams");
+    if (!this.#resets.take()) throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many faulty streams", "resets");
     this.#writeRst(id, code);
     const stream = this.streams.get(id);
     if (stream === undefined) return;
@@ -958,6 +979,8 @@ export class Connection {
     this.#state = "closed";
     unsent.connections--;
     stopTicking(this);
+    this.#meterBytes();
+    this.#meter?.connections(-1);
     if (wasOpen) this.#observer.draining();
     this.#endStreams();
     this.#observer.closed(this.#cause);
@@ -968,6 +991,7 @@ export class Connection {
     const { options } = this;
     if (this.#heard) {
       this.#heard = false;
+      this.#meterBytes();
       this.#heardMs = nowMs;
       this.#pingedMs = 0;
     }
@@ -976,22 +1000,38 @@ export class Connection {
       return;
     }
     if (!this.#ready) {
-      if (nowMs - this.#openedMs > options.handshakeTimeoutMs) this.destroy(new Error("no handshake in time"));
+      if (nowMs - this.#openedMs <= options.handshakeTimeoutMs) return;
+      this.#meter?.limit("handshake_timeout");
+      this.destroy(new Error("no handshake in time"));
       return;
     }
     if (!this.#settingsAcknowledged && nowMs - this.#openedMs > options.settingsTimeoutMs) {
+      this.#meter?.limit("settings_timeout");
       this.#fail(ErrorCode.SettingsTimeout, "SETTINGS were not acknowledged");
       return;
     }
     if (this.#drainPinged && nowMs >= this.#lingerUntilMs) this.#finishDrain();
     if (this.streams.size > 0) this.#usedMs = nowMs;
-    else if (options.idleTimeoutMs > 0 && nowMs - this.#usedMs > options.idleTimeoutMs) this.drain();
+    else if (options.idleTimeoutMs > 0 && nowMs - this.#usedMs > options.idleTimeoutMs) {
+      this.#meter?.limit("idle_timeout");
+      this.drain();
+    }
     if (options.keepaliveMs > 0) this.#keepAlive(nowMs);
+  }
+
+  #meterBytes(): void {
+    const meter = this.#meter;
+    if (meter === undefined) return;
+    const { bytesRead, bytesWritten } = this.#socket;
+    meter.bytes(bytesRead - this.#meteredReceived, bytesWritten - this.#meteredSent);
+    this.#meteredReceived = bytesRead;
+    this.#meteredSent = bytesWritten;
   }
 
   #keepAlive(nowMs: number): void {
     if (this.#pingedMs > 0) {
       if (nowMs - this.#pingedMs <= this.options.keepaliveTimeoutMs) return;
+      this.#meter?.limit("keepalive_timeout");
       this.#cause ??= new Error("the peer does not answer");
       this.#fail(ErrorCode.NoError, "");
       this.#socket.destroy();
@@ -1031,6 +1071,7 @@ export class Connection {
   }
 
   #writeRst(id: number, code: number): void {
+    this.#meter?.reset("sent", code);
     this.#writeNumber(typeRstStream, id, code);
   }
 

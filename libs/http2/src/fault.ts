@@ -1,3 +1,5 @@
+import type { LimitName } from "./meter.ts";
+
 /** Error codes of RFC 9113, section 7. */
 export const ErrorCode = {
   NoError: 0,
@@ -16,13 +18,15 @@ export const ErrorCode = {
   Http11Required: 13,
 } as const;
 
-/** What ends a connection: a code of RFC 9113 and why. */
+/** What ends a connection: a code of RFC 9113 and why; the limit where that is one. */
 export class Http2Fault extends Error {
   override readonly name = "Http2Fault";
   readonly code: number;
+  readonly limit: LimitName | undefined;
 
-  constructor(code: number, message: string) {
+  constructor(code: number, message: string, limit?: LimitName) {
     super(message);
     this.code = code;
+    this.limit = limit;
   }
 }

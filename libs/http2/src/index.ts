@@ -4,6 +4,7 @@ export { ErrorCode, Http2Fault } from "./fault.ts";
 export { HeaderBlock } from "./header-block.ts";
 export { HpackDecoder, type HpackDecoderOptions } from "./hpack-decoder.ts";
 export { type Field, HeaderTemplate, HpackEncoder } from "./hpack-encoder.ts";
+export type { Http2Meter, LimitName } from "./meter.ts";
 export { defaultHttp2Options, type Http2Options } from "./options.ts";
 export { copiedBytesMax } from "./outbox.ts";
 export { type Http2Server, type Http2ServerOptions, listenHttp2 } from "./server.ts";

@@ -8,6 +8,7 @@ import {
 } from "node:tls";
 import { Connection } from "./connection.ts";
 import type { HeaderBlock } from "./header-block.ts";
+import type { Http2Meter } from "./meter.ts";
 import { defaultHttp2Options, type Http2Options } from "./options.ts";
 import type { Stream, StreamReceiver } from "./stream.ts";
 
@@ -21,6 +22,7 @@ export interface Http2ServerOptions {
   /** Connections at once; more are closed. */
   readonly connectionsMax?: number;
   readonly http2?: Partial<Http2Options>;
+  readonly meter?: Http2Meter;
   /** A peer's TLS handshake failed. */
   handshakeFailed?(error: Error): void;
   /** Answers who receives what follows on a new stream. */
@@ -44,6 +46,7 @@ export async function listenHttp2(options: Http2ServerOptions): Promise<Http2Ser
   const connections = new Set<Connection>();
   const accept = (socket: Socket) => {
     const connection: Connection = new Connection(socket, true, http2, {
+      meter: options.meter,
       request: options.request,
       ready() {},
       capacity() {},
@@ -70,6 +73,7 @@ export async function listenHttp2(options: Http2ServerOptions): Promise<Http2Ser
     socket.destroy();
     options.handshakeFailed?.(unauthorized(socket) ?? error);
   });
+  server.on("drop", () => options.meter?.limit("connections"));
   server.maxConnections = options.connectionsMax ?? 10_000;
   const port = await listen(server, options.host, options.port);
   return {

@@ -1,5 +1,5 @@
 import type { Message } from "@bufbuild/protobuf";
-import type { Http2Options } from "@weft/http2";
+import type { Http2Meter, Http2Options } from "@weft/http2";
 import type { Call, Payload } from "./interceptor.ts";
 import type { MethodInfo } from "./method.ts";
 import type { TlsSource } from "./tls/tls-source.ts";
@@ -42,6 +42,8 @@ export interface ListenOptions {
   readonly handshakeFailed?: (error: Error) => void;
   /** Limits and times of connections. A transport goes by those that it has. */
   readonly http2?: Partial<Http2Options>;
+  /** What its connections count with. */
+  readonly meter?: Http2Meter;
 }
 
 /** A listener that takes calls. */

@@ -1,6 +1,7 @@
 import type { SettingsOf } from "@weft/config";
 import {
   createChannelMetrics,
+  createConnectionMeter,
   grpcJs,
   type Listener,
   type ListenOptions,
@@ -70,6 +71,7 @@ export function openTransport(settings: TransportSettings, metrics: Metrics, log
     name: "rpc_server_handshake_failures_total",
     help: "TLS handshakes of clients that failed.",
   });
+  const meter = createConnectionMeter(metrics, { side: "server" });
   let loggedMs = Number.NEGATIVE_INFINITY;
   const handshakeFailed = (error: Error) => {
     failures.add(1);
@@ -98,6 +100,7 @@ export function openTransport(settings: TransportSettings, metrics: Metrics, log
         concurrentStreamsMax,
         http2: settings.http2,
         handshakeFailed,
+        meter,
         ...secure,
       }),
     connect: (name, target) => wire.connect(target, { ...connecting, metrics: createChannelMetrics(metrics, name) }),

@@ -302,4 +302,13 @@ test("limits, connections and the policy of a target are the settings'", async (
   for (let call = 0; call < 40; call++) await client.score({});
   const after = await served();
   expect(after.map((count, index) => count - (before[index] ?? 0))).toEqual([30, 10]);
+  const theirs = await metricsOf(servers[0] as RunningServices, "monitoring");
+  expect(theirs).toMatch(/rpc_server_connections_open 2/);
+  expect(theirs).toMatch(/rpc_server_streams_open 0/);
+  const ours = await metricsOf(caller, "gateway");
+  expect(ours).toMatch(/rpc_client_connections_open\{peer="monitoring"\} 4/);
+  expect(ours).toMatch(/rpc_client_handshake_seconds_count\{peer="monitoring"\} 4/);
+  await until(async () =>
+    /rpc_client_bytes_total\{peer="monitoring",direction="sent"\} [1-9]/.test(await metricsOf(caller, "gateway")),
+  );
 });

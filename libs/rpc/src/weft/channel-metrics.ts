@@ -1,4 +1,6 @@
+import type { Http2Meter } from "@weft/http2";
 import type { CounterSeries, GaugeSeries, Metrics } from "@weft/telemetry";
+import { createConnectionMeter } from "./connection-meter.ts";
 
 /** What the connections to one peer report. */
 export interface ChannelMetrics {
@@ -22,6 +24,8 @@ export interface ChannelMetrics {
   readonly waitingRefused: CounterSeries;
   /** Calls that the peer had not begun and that were sent once more. */
   readonly resent: CounterSeries;
+  /** What the connections themselves count. */
+  readonly meter: Http2Meter | undefined;
 }
 
 /** The metrics of a peer's connections. `peer` is what the deployment calls it, for example "ranking". */
@@ -43,6 +47,7 @@ export function createChannelMetrics(metrics: Metrics, peer: string): ChannelMet
     waiting: gauge("rpc_client_calls_waiting", "Calls that wait for a connection or a stream."),
     waitingRefused: counter("rpc_client_calls_refused_total", "Calls refused because too many wait."),
     resent: counter("rpc_client_calls_resent_total", "Calls sent once more that the peer had not begun."),
+    meter: createConnectionMeter(metrics, { side: "client", peer }),
   };
 }
 
@@ -60,4 +65,5 @@ export const noChannelMetrics: ChannelMetrics = {
   waiting: nowhere,
   waitingRefused: nowhere,
   resent: nowhere,
+  meter: undefined,
 };

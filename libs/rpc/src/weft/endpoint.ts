@@ -175,6 +175,7 @@ export class Endpoint implements Backend {
         port,
         ...(secure === undefined ? {} : { tls: { ...servername, ...secure } }),
         http2,
+        ...(metrics.meter === undefined ? {} : { meter: metrics.meter }),
         capacity: () => this.#observer.capacity(),
         draining: () => {
           if (link !== undefined) this.#lose(slot, link);

@@ -82,7 +82,7 @@ export interface ServerOptions extends Omit<ListenOptions, "tls"> {
 
 /** Serves a router over HTTP/2 with the transport of our own. */
 export async function listen(router: Router, options: ServerOptions): Promise<Listener> {
-  const { host, port, messageBytesMax, concurrentStreamsMax, tls, clientCertificates, http2 } = options;
+  const { host, port, messageBytesMax, concurrentStreamsMax, tls, clientCertificates, http2, meter } = options;
   const [source, fixed] = tls === undefined ? [] : isTlsSource(tls) ? [tls] : [undefined, tls];
   const certificates = source === undefined ? fixed : tlsOptions(source.current());
   const mutual = clientCertificates === true ? { requestCert: true, rejectUnauthorized: true } : {};
@@ -91,6 +91,7 @@ export async function listen(router: Router, options: ServerOptions): Promise<Li
     port,
     ...(certificates === undefined ? {} : { tls: { ...certificates, ...mutual } }),
     http2: { concurrentStreamsMax, ...http2 },
+    ...(meter === undefined ? {} : { meter }),
     handshakeFailed: (error) => options.handshakeFailed?.(explainHandshake(error)),
     request: (stream, block, end) => accept(router, messageBytesMax, stream, block, end),
   });
