@@ -1,5 +1,6 @@
 import { feature } from "@weft/contracts";
 import type { Value, ValueType } from "@weft/scenario";
+import type { ColumnTarget } from "./domain/read-plan.ts";
 import { errors } from "./errors.ts";
 
 type Values = feature.Column["values"];
@@ -116,6 +117,36 @@ function readValue(
     }
     default:
       return null;
+  }
+}
+
+/** A column of an answer to be filled, so laid out that it goes into the message as it is. */
+export function columnTarget(type: ValueType, rows: number, withEventTimes: boolean): ColumnTarget {
+  return {
+    held:
+      type === "float32" || type === "float64"
+        ? { kind: "floats", list: new Array<number>(rows).fill(0) }
+        : type === "bool"
+          ? { kind: "bools", list: new Array<boolean>(rows).fill(false) }
+          : { kind: "values", list: new Array<Value>(rows).fill(null) },
+    statuses: new Array<number>(rows).fill(0),
+    eventTimesUs: withEventTimes ? new Array<bigint>(rows).fill(0n) : undefined,
+  };
+}
+
+/** The column of an answer that has been filled. */
+export function filledColumn(name: string, type: ValueType, { held, statuses, eventTimesUs = [] }: ColumnTarget) {
+  return { name, values: filledValues(type, held), statuses, eventTimesUs };
+}
+
+function filledValues(type: ValueType, held: ColumnTarget["held"]) {
+  switch (held.kind) {
+    case "floats":
+      return { case: type === "float32" ? "float32s" : "float64s", value: { values: held.list } } as const;
+    case "bools":
+      return { case: "bools", value: { values: held.list } } as const;
+    default:
+      return writeValues(type, held.list);
   }
 }
 

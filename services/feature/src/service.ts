@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { serialize } from "node:v8";
 import { feature } from "@weft/contracts";
 import type { CallContext, Handlers } from "@weft/rpc";
-import type { Source, Value } from "@weft/scenario";
-import { columnFault, columnLength, fieldFault, readColumn, writeColumn } from "./columns.ts";
+import type { Source } from "@weft/scenario";
+import { columnFault, columnLength, columnTarget, fieldFault, filledColumn, readColumn } from "./columns.ts";
 import { definitionsOf } from "./definitions.ts";
 import { decodeKey, type EntityKey, encodeKey, keyBytesMax } from "./domain/entity-key.ts";
 import type { PushedEvents } from "./domain/event-log.ts";
@@ -107,29 +107,15 @@ export function createOnlineHandlers(options: OnlineServiceOptions): OnlineHandl
         views: summaries.map(viewRead),
       };
     }
-    const columns = plan.columns.map(({ reference, type }) => ({
-      reference,
-      type,
-      values: new Array<Value>(run.rows).fill(null),
-      statuses: new Uint8Array(run.rows),
-      eventTimesUs: request.includeEventTimes ? new Array<bigint>(run.rows).fill(0n) : [],
-    }));
-    const summaries = plan.toValues(run, asOfUs, (row, index, value, status, eventTimeUs) => {
-      const column = columns[index];
-      if (column === undefined) return;
-      column.values[row] = value;
-      column.statuses[row] = status;
-      if (request.includeEventTimes && !Number.isNaN(eventTimeUs)) column.eventTimesUs[row] = BigInt(eventTimeUs);
-    });
+    const targets = plan.columns.map(({ type }) => columnTarget(type, run.rows, request.includeEventTimes));
+    const summaries = plan.toColumns(run, asOfUs, targets);
     count(release, summaries, run.rows, sampled);
-    for (const { statuses } of columns) countStatuses(metrics, statuses);
+    for (const { statuses } of targets) countStatuses(metrics, statuses);
     return {
       releaseId: release.id,
-      columns: columns.map(({ reference, type, values, statuses, eventTimesUs }) => ({
-        ...writeColumn(reference, type, values),
-        statuses: Array.from(statuses) as feature.FeatureStatus[],
-        eventTimesUs,
-      })),
+      columns: plan.columns.map(({ reference, type }, index) =>
+        filledColumn(reference, type, targets[index] ?? columnTarget(type, 0, false)),
+      ),
       views: summaries.map(viewRead),
     };
   };
@@ -273,7 +259,7 @@ function viewRead({ maxAgeUs, ...counts }: ViewSummary) {
   return { ...counts, maxAgeMs: BigInt(maxAgeUs < 0 ? -1 : Math.floor(maxAgeUs / 1_000)) };
 }
 
-function countStatuses(metrics: FeatureMetrics, statuses: Uint8Array): void {
+function countStatuses(metrics: FeatureMetrics, statuses: ArrayLike<number>): void {
   let present = 0;
   for (let i = 0; i < statuses.length; i++) {
     const status = statuses[i] ?? 0;

@@ -10,6 +10,7 @@ import {
 } from "@weft/scenario";
 import { seededRandom } from "@weft/testkit";
 import { MemoryOnlineStore } from "../adapters/memory-online-store.ts";
+import { columnTarget } from "../columns.ts";
 import { compileView } from "./compile-view.ts";
 import { type EntityKey, joinKeys } from "./entity-key.ts";
 import { type PlannedView, type PlanSources, ReadPlan } from "./read-plan.ts";
@@ -205,11 +206,13 @@ describe("a read plan", () => {
     const lists = new ReadPlan(plan, ["all:popular_1h", "profile:city", "worth:city", "bought:n_1h", "price:on_sale"]);
     expect(lists.notNumeric).toBe("all:popular_1h");
     const own = run(lists, store, { user: ["ann"], item: [2n] }, [1]);
-    const taken: unknown[] = [];
-    lists.toValues(own, now, (_row, column, value, status, time) => {
-      taken[column] = [value, status, Number.isNaN(time) ? undefined : now - time];
+    const targets = lists.columns.map(({ type }) => columnTarget(type, 1, true));
+    lists.toColumns(own, now, targets);
+    const read = targets.map(({ held, statuses, eventTimesUs = [] }) => {
+      const [time = 0n] = eventTimesUs;
+      return [held.list[0], statuses[0], time === 0n ? undefined : now - Number(time)];
     });
-    expect(taken).toEqual([
+    expect(read).toEqual([
       [[2n, 1n], Status.Present, 1e6],
       ["Ulm", Status.Present, 0],
       ["Ulm", Status.Present, undefined],

@@ -51,6 +51,17 @@ export interface ViewSummary {
   maxAgeUs: number;
 }
 
+/** A column to fill, one place a row. A float or bool that has no value is 0 or false, any other null. */
+export interface ColumnTarget {
+  readonly held:
+    | { readonly kind: "floats"; readonly list: number[] }
+    | { readonly kind: "bools"; readonly list: boolean[] }
+    | { readonly kind: "values"; readonly list: Value[] };
+  readonly statuses: number[];
+  /** Event times in microseconds, 0 where there is none; undefined where nobody asked. */
+  readonly eventTimesUs: bigint[] | undefined;
+}
+
 /** Takes the values of an evaluated step for one row, or for all rows where they are the same. */
 interface Sink {
   write(step: Step, firstRow: number, endRow: number): void;
@@ -411,23 +422,28 @@ export class ReadPlan {
     };
   }
 
-  /**
-   * Evaluates a fetched run value by value: `take` gets row, column, value, status and event time (microseconds, NaN
-   * where there is none).
-   */
-  toValues(
-    run: PlanRun,
-    asOfUs: number,
-    take: (row: number, column: number, value: Value, status: number, eventTimeUs: number) => void,
-  ): ViewSummary[] {
+  /** Evaluates a fetched run into a column a reference, in their order, each of the run's rows. Answers a summary a view. */
+  toColumns(run: PlanRun, asOfUs: number, columns: readonly ColumnTarget[]): ViewSummary[] {
     return this.#evaluate(run, asOfUs, {
       write(step, firstRow, endRow) {
         const { outputs } = step;
+        const time = step.eventTimeUs;
+        const eventTimeUs = Number.isNaN(time) ? 0n : BigInt(time);
         for (let i = 0; i < outputs.length; i += 2) {
           const position = outputs[i] ?? 0;
-          const value = step.value(position);
-          for (let row = firstRow; row < endRow; row++)
-            take(row, outputs[i + 1] ?? 0, value, step.statuses[position] ?? 0, step.eventTimeUs);
+          const column = columns[outputs[i + 1] ?? 0];
+          if (column === undefined) continue;
+          const { held, statuses, eventTimesUs } = column;
+          const status = step.statuses[position] ?? 0;
+          const number = step.numbers[position] ?? Number.NaN;
+          const value = held.kind === "values" ? step.value(position) : null;
+          for (let row = firstRow; row < endRow; row++) {
+            if (held.kind === "floats") held.list[row] = Number.isNaN(number) ? 0 : number;
+            else if (held.kind === "bools") held.list[row] = number === 1;
+            else held.list[row] = value;
+            statuses[row] = status;
+            if (eventTimesUs !== undefined) eventTimesUs[row] = eventTimeUs;
+          }
         }
       },
     });
