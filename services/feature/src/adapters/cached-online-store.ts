@@ -133,6 +133,10 @@ export class CachedOnlineStore implements OnlineStore {
     return this.#store.appliedOffset(view, partition);
   }
 
+  appliedOffsets(view: ViewHandle): Promise<ReadonlyMap<string, number>> {
+    return this.#store.appliedOffsets(view);
+  }
+
   listKeys(view: ViewHandle, after: EntityKey | undefined, limit: number): Promise<EntityKey[]> {
     return this.#store.listKeys(view, after, limit);
   }

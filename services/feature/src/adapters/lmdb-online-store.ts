@@ -123,6 +123,14 @@ export class LmdbOnlineStore implements OnlineStore {
     return typeof offset === "number" ? offset : 0;
   }
 
+  async appliedOffsets(view: ViewHandle): Promise<ReadonlyMap<string, number>> {
+    const start = offsetKey(view);
+    const offsets = new Map<string, number>();
+    for (const { key, value } of this.#meta.getRange({ start, end: `${start}!` }))
+      if (typeof value === "number") offsets.set(key.slice(start.length).trimStart(), value);
+    return offsets;
+  }
+
   async listKeys(view: ViewHandle, after: EntityKey | undefined, limit: number): Promise<EntityKey[]> {
     const { database } = view as Table;
     const start = after === undefined ? undefined : encodeKey(after);

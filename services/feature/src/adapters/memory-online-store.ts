@@ -60,6 +60,10 @@ export class MemoryOnlineStore implements OnlineStore {
     return (view as Table).applied.get(partition) ?? 0;
   }
 
+  async appliedOffsets(view: ViewHandle): Promise<ReadonlyMap<string, number>> {
+    return new Map((view as Table).applied);
+  }
+
   async listKeys(view: ViewHandle, after: EntityKey | undefined, limit: number): Promise<EntityKey[]> {
     const from = after === undefined ? undefined : encodeKey(after);
     return [...(view as Table).values.keys()]

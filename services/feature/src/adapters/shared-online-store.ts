@@ -157,6 +157,12 @@ export class SharedOnlineStore implements OnlineStore {
     return (await this.#backend.readOffsets((view as View).table)).get(this.#partition(partition)) ?? 0;
   }
 
+  async appliedOffsets(view: ViewHandle): Promise<ReadonlyMap<string, number>> {
+    const offsets = await this.#backend.readOffsets((view as View).table);
+    const own = this.#partition();
+    return new Map([...offsets].map(([name, offset]) => [name === own ? "" : name, offset]));
+  }
+
   listKeys(view: ViewHandle, after: EntityKey | undefined, limit: number): Promise<EntityKey[]> {
     return this.#backend.listKeys((view as View).table, after, limit);
   }

@@ -67,7 +67,11 @@ export class GenerationJob {
       }
       await this.#steps.exclusively(async () => {
         await this.#copy(view.handle, next, this.#steps.takeChanged(view.handle));
-        await store.write([], [{ view: next, offset: await store.appliedOffset(view.handle) }]);
+        const applied = await store.appliedOffsets(view.handle);
+        await store.write(
+          [],
+          [...applied].map(([partition, offset]) => ({ view: next, partition, offset })),
+        );
       });
     } finally {
       this.#steps.forgetChanged(view.handle);

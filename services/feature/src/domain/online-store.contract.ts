@@ -131,6 +131,7 @@ export function onlineStoreContract(
       expect([await own(), await own("kafka/t/0"), await own("kafka/t/10"), await own("kafka/t/1")]).toEqual([
         3, 7, 9, 0,
       ]);
+      expect(Object.fromEntries(await store.appliedOffsets(view))).toEqual({ "": 3, "kafka/t/0": 7, "kafka/t/10": 9 });
       const dropped = await store.createGeneration(view);
       await store.write([], [{ view: dropped, partition: "kafka/t/0", offset: 5 }]);
       const next = await store.createGeneration(view);

@@ -80,6 +80,8 @@ export interface OnlineStore {
   write(mutations: readonly Mutation[], offsets?: readonly AppliedOffset[]): Promise<void>;
   /** The last offset applied of a partition, by default of the embedded event log; 0 where none was. */
   appliedOffset(view: ViewHandle, partition?: string): Promise<number>;
+  /** Everything that has been applied: the last offset of each partition, by name; "" names the embedded event log. */
+  appliedOffsets(view: ViewHandle): Promise<ReadonlyMap<string, number>>;
   /** Keys in order (integers by value, texts by UTF-8 bytes), after a key. */
   listKeys(view: ViewHandle, after: EntityKey | undefined, limit: number): Promise<EntityKey[]>;
   /** Makes an empty generation that no reader sees, under a number above all before. One that was left unpublished goes. */
