@@ -38,6 +38,7 @@ async function remote(entriesMax = 1_000) {
     },
     write: (mutations, offsets) => memory.write(mutations, offsets),
     appliedOffset: (view, partition) => memory.appliedOffset(view, partition),
+    appliedOffsets: (view) => memory.appliedOffsets(view),
     listKeys: (view, after, limit) => memory.listKeys(view, after, limit),
     createGeneration: (view) => memory.createGeneration(view),
     dropGeneration: (generation) => memory.dropGeneration(generation),
