@@ -1,5 +1,6 @@
 import type { Source } from "@weft/scenario";
 import type { LoggedEvents } from "./event-log.ts";
+import { createExpectingReader } from "./expected-event.ts";
 import type { Ingest, IngestedView } from "./ingest.ts";
 import { createJsonEventReader, type EventBounds, EventFault } from "./json-event.ts";
 import type { RefusedEvent } from "./quarantine.ts";
@@ -168,7 +169,7 @@ export class StreamIngest {
     let reader = this.#readers.get(source);
     if (reader === undefined) {
       const keyFields = new Set(views.flatMap(({ compiled }) => compiled.view.entities.map(({ field }) => field)));
-      reader = createJsonEventReader(source, keyFields, this.#options.bounds);
+      reader = createExpectingReader(source, createJsonEventReader(source, keyFields, this.#options.bounds));
       // Sources of releases that went are few; they are dropped all at once.
       if (this.#readers.size >= readersMax) this.#readers.clear();
       this.#readers.set(source, reader);
