@@ -32,8 +32,8 @@ export function showParity(results: readonly ModelParity[], unchecked: Unchecked
 /** Values of a report that disagree for no reason that is known; with `strict` the others too. */
 export function disagreements({ features }: feature.CheckParityResponse, strict = false): number {
   return features.reduce(
-    (sum, { missing, extra, different, inFlight, hindsight }) =>
-      sum + Number(missing + extra + different + (strict ? inFlight + hindsight : 0n)),
+    (sum, { missing, extra, different, inFlight, hindsight, unavailable }) =>
+      sum + Number(missing + extra + different + (strict ? inFlight + hindsight + unavailable : 0n)),
     0,
   );
 }
@@ -50,6 +50,7 @@ function modelText({ release, model, report }: ModelParity): string {
       "differ",
       "in flight",
       "hindsight",
+      "unavailable",
       "max abs error",
       "max rel error",
     ],

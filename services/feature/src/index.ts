@@ -19,12 +19,12 @@ import { MaterializationSchedule } from "./materialization-schedule.ts";
 import { createMaterializationHandlers } from "./materialization-service.ts";
 import { Materializer } from "./materializer.ts";
 import { createMetrics } from "./metrics.ts";
-import { createOfflineHandlers } from "./offline-service.ts";
+import { createOfflineHandlers, type OfflineRelease } from "./offline-service.ts";
 import { createParityHandlers } from "./parity-service.ts";
 import { PushExpectations } from "./push-expectations.ts";
 import { beginOfflineJob, loadRelease } from "./releases.ts";
 import { createOnlineHandlers } from "./service.ts";
-import { startStreamIngest } from "./streams.ts";
+import { offlineRows, startStreamIngest } from "./streams.ts";
 
 const retryMs = 1_000;
 
@@ -139,6 +139,10 @@ export const feature = defineService({
     void releases.firstReleaseWarm().then(() => readiness.set("releases", true));
     const resolve = (scenario: string, release: string) => releases.resolve(scenario, release);
     const resolveOffline = (scenario: string, release: string) => resolve(scenario, release).offline;
+    const pushedTo = async ({ scenario, views }: OfflineRelease) => {
+      const { pushed } = await ingest.beginJob(scenario.name);
+      return offlineRows(settings, pushed, { views, nowUs });
+    };
     const violations = createExpectationMetrics(telemetry.metrics);
     const expectations = new PushExpectations({ refuse, violations });
     const online = createOnlineHandlers({ resolve, store, ingest, metrics, expectations, nowUs, limits: settings });
@@ -157,14 +161,14 @@ export const feature = defineService({
       ...createOfflineHandlers({
         resolve: resolveOffline,
         store: offline,
-        begin: ({ scenario }) => ingest.beginJob(scenario.name),
+        begin: async (release) => ({ pushed: await pushedTo(release) }),
         directory: join(dataDirectory, "training-sets"),
         turns,
       }),
       ...createParityHandlers({
         resolve: resolveOffline,
         store: offline,
-        pushed: async ({ scenario }) => (await ingest.beginJob(scenario.name)).pushed,
+        pushed: pushedTo,
         turns,
       }),
     });

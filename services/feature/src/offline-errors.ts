@@ -25,6 +25,12 @@ export const offlineReasons = {
     message: (m: { source: string; file: string; line: number; column: string; fault: string }) =>
       `source "${m.source}": ${m.file}${m.line > 0 ? `:${m.line}` : ""}${m.column === "" ? "" : `, column "${m.column}"`}: ${m.fault}`,
   },
+  TOPIC_UNREADABLE: {
+    code: Code.Unavailable,
+    message: (m: { source: string; topic: string }) =>
+      `source "${m.source}": topic "${m.topic}" could not be read to its end`,
+    retryAfterMs: 1_000,
+  },
   TRAINING_SET_UNKNOWN: {
     code: Code.NotFound,
     message: (m: { trainingSet: string; scenario: string }) =>

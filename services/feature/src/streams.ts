@@ -1,10 +1,14 @@
+import { randomUUID } from "node:crypto";
 import type { Clock } from "@weft/service";
 import type { Telemetry } from "@weft/telemetry";
 import { KafkaLog } from "./adapters/kafka-log.ts";
 import type { Settings } from "./config.ts";
 import type { Ingest } from "./domain/ingest.ts";
+import type { PushedRows } from "./domain/offline-store.ts";
 import type { RefusedEvent } from "./domain/quarantine.ts";
 import { StreamIngest } from "./domain/stream-ingest.ts";
+import { withTopicRows } from "./domain/topic-rows.ts";
+import type { CompiledView } from "./domain/view-state.ts";
 import type { FeatureMetrics } from "./metrics.ts";
 
 /** What following Kafka works with. */
@@ -19,18 +23,39 @@ export interface Streams {
 /** How long a read of Kafka waits for the first message. */
 const waitMs = 250;
 
+/** The log of a consumer group. */
+function openLog(settings: Settings, group: string): KafkaLog {
+  return new KafkaLog({
+    brokers: settings.kafkaBrokers.split(",").map((broker) => broker.trim()),
+    group,
+    readMaxBytes: settings.kafkaReadMaxKib * 1_024,
+    waitMs,
+    sessionTimeoutMs: settings.kafkaSessionTimeoutMs,
+  });
+}
+
+/** What was pushed, with what topics hold where there are brokers: for training sets and parity. */
+export function offlineRows(
+  settings: Settings,
+  pushed: PushedRows,
+  { views, nowUs }: { readonly views: readonly CompiledView[]; readonly nowUs: () => number },
+): PushedRows {
+  if (settings.kafkaBrokers === "") return pushed;
+  return withTopicRows(pushed, {
+    // A group of its own, so that every partition is its.
+    open: () => openLog(settings, `${settings.kafkaGroup}-offline-${randomUUID()}`),
+    views,
+    bounds: { valueBytesMax: settings.valueBytesMax, futureToleranceUs: settings.futureToleranceMs * 1_000 },
+    nowUs,
+  });
+}
+
 /** Follows the topics that the sources of loaded releases name. */
 export function startStreamIngest(
   settings: Settings,
   { ingest, refuse, metrics, clock, logger }: Streams,
 ): StreamIngest {
-  const log = new KafkaLog({
-    brokers: settings.kafkaBrokers.split(",").map((broker) => broker.trim()),
-    group: settings.kafkaGroup,
-    readMaxBytes: settings.kafkaReadMaxKib * 1_024,
-    waitMs,
-    sessionTimeoutMs: settings.kafkaSessionTimeoutMs,
-  });
+  const log = openLog(settings, settings.kafkaGroup);
   let isFailing = false;
   const streams = new StreamIngest(log, {
     ingest,

@@ -4,12 +4,13 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { Admin, Producer } from "@platformatic/kafka";
 import { type KafkaServer, startKafka } from "@weft/local-servers";
-import { defineEntity, defineFeatureView, defineSource } from "@weft/scenario";
+import { defineEntity, defineFeatureView, defineSource, type Value } from "@weft/scenario";
 import { compileView } from "../domain/compile-view.ts";
 import { Ingest } from "../domain/ingest.ts";
 import { type OnlineStore, ReadBatch } from "../domain/online-store.ts";
 import { StreamIngest } from "../domain/stream-ingest.ts";
 import { partitionName } from "../domain/stream-log.ts";
+import { withTopicRows } from "../domain/topic-rows.ts";
 import { KafkaLog } from "./kafka-log.ts";
 import { LmdbOnlineStore } from "./lmdb-online-store.ts";
 import { SqliteEventLog } from "./sqlite-event-log.ts";
@@ -213,6 +214,23 @@ describe("a Kafka topic as a source", () => {
     await until("replayed", 20_000, async () => (await totals(empty, third, keys)).count === 2_001);
     expect(await totals(empty, third, keys)).toEqual({ count: 2_001, total: 2_005 });
     await third.close();
+
+    // Training sets and parity read the topic on their own, whoever follows it.
+    const { compiled } = third.view;
+    const offline = withTopicRows(async function* () {}, {
+      open: () =>
+        new KafkaLog({ brokers, group: "offline", readMaxBytes: 1 << 16, waitMs: 100, sessionTimeoutMs: 6_000 }),
+      views: [compiled],
+      bounds: { valueBytesMax: 4_096, futureToleranceUs: 60_000_000 },
+      nowUs,
+    });
+    const amounts: Value[] = [];
+    for await (const { rows, receivedUs } of offline(compiled.view.source)) {
+      expect(Math.abs(nowUs() - receivedUs)).toBeLessThan(300_000_000);
+      for (const { values } of rows) amounts.push(values[1] ?? null);
+    }
+    expect(amounts.length).toBe(2_001);
+    expect(amounts.reduce((sum: number, amount) => sum + Number(amount), 0)).toBe(2_005);
   }, 120_000);
 
   test("two processes share the partitions, and one takes over when the other goes", async () => {
