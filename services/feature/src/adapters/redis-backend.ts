@@ -128,11 +128,11 @@ export class RedisBackend implements StateBackend {
     if (keys.length === 0) return [];
     const names = keys.map((key, index) => this.#stateKey(tables[index], key));
     if (this.#redis instanceof Cluster) return this.#readCluster(this.#redis, names);
-    if (names.length <= readKeysMax) return withoutNulls(await this.#redis.mgetBuffer(names));
+    if (names.length <= readKeysMax) return withoutNulls(await plain(this.#redis.mgetBuffer(names)));
     const parts: Promise<(Buffer | null)[]>[] = [];
     for (let start = 0; start < names.length; start += readKeysMax)
       parts.push(this.#redis.mgetBuffer(names.slice(start, start + readKeysMax)));
-    return withoutNulls((await Promise.all(parts)).flat());
+    return withoutNulls((await plain(Promise.all(parts))).flat());
   }
 
   async compareAndSet(changes: readonly StateChange[], offsets: readonly TableOffset[]): Promise<StateChange[]> {
@@ -148,14 +148,16 @@ export class RedisBackend implements StateBackend {
   }
 
   async readOffsets(table: StateTable): Promise<ReadonlyMap<string, number>> {
-    const found = await this.#redis.hgetall(this.#offsetsKey(table));
+    const found = await plain(this.#redis.hgetall(this.#offsetsKey(table)));
     return new Map(Object.entries(found).map(([partition, offset]) => [partition, Number(offset)]));
   }
 
   async listKeys(table: StateTable, after: EntityKey | undefined, limit: number): Promise<EntityKey[]> {
     const from = after === undefined ? "-" : Buffer.concat([Buffer.from("("), encodeKey(after)]);
-    const pages = await Promise.all(
-      this.#indexKeys(table).map((name) => this.#redis.zrangebylexBuffer(name, from, "+", "LIMIT", 0, limit)),
+    const pages = await plain(
+      Promise.all(
+        this.#indexKeys(table).map((name) => this.#redis.zrangebylexBuffer(name, from, "+", "LIMIT", 0, limit)),
+      ),
     );
     return pages.flat().sort(Buffer.compare).slice(0, limit).map(decodeKey);
   }
@@ -163,22 +165,22 @@ export class RedisBackend implements StateBackend {
   async drop(table: StateTable): Promise<void> {
     for (const index of this.#indexKeys(table))
       while (true) {
-        const members = await this.#redis.zrangebylexBuffer(index, "-", "+", "LIMIT", 0, dropPage);
+        const members = await plain(this.#redis.zrangebylexBuffer(index, "-", "+", "LIMIT", 0, dropPage));
         if (members.length === 0) break;
         const names = members.map((member) => this.#stateKey(table, decodeKey(member)));
-        if (this.#redis instanceof Redis) await this.#redis.unlink(names);
-        else await Promise.all(names.map((name) => this.#redis.unlink(name)));
-        await this.#redis.zrem(index, members);
+        if (this.#redis instanceof Redis) await plain(this.#redis.unlink(names));
+        else await plain(Promise.all(names.map((name) => this.#redis.unlink(name))));
+        await plain(this.#redis.zrem(index, members));
       }
-    await this.#redis.unlink(this.#offsetsKey(table));
+    await plain(this.#redis.unlink(this.#offsetsKey(table)));
   }
 
   async readVersion(): Promise<string> {
-    return (await this.#redis.hget(this.#generationsKey, "version")) ?? "";
+    return (await plain(this.#redis.hget(this.#generationsKey, "version"))) ?? "";
   }
 
   async readGenerations(): Promise<VersionedGenerations> {
-    const [version, text] = await this.#redis.hmget(this.#generationsKey, "version", "generations");
+    const [version, text] = await plain(this.#redis.hmget(this.#generationsKey, "version", "generations"));
     if (version == null || text == null) return { version: "", generations: noGenerations };
     const generations: Generations = JSON.parse(text);
     return { version, generations };
@@ -205,7 +207,7 @@ export class RedisBackend implements StateBackend {
     const found = new Array<Uint8Array | undefined>(names.length);
     await Promise.all(
       [...groups.values()].map(async (indexes) => {
-        const values = await cluster.mgetBuffer(indexes.map((index) => names[index] ?? ""));
+        const values = await plain(cluster.mgetBuffer(indexes.map((index) => names[index] ?? "")));
         values.forEach((value, at) => {
           found[indexes[at] ?? 0] = value ?? undefined;
         });
@@ -220,7 +222,7 @@ export class RedisBackend implements StateBackend {
     await Promise.all(
       fresh.map(({ table, key }) => {
         const member = Buffer.from(encodeKey(key));
-        return this.#redis.zadd(this.#indexKey(table, member), 0, member);
+        return plain(this.#redis.zadd(this.#indexKey(table, member), 0, member));
       }),
     );
     const groups = new Map<string, StateChange[]>();
@@ -265,8 +267,8 @@ export class RedisBackend implements StateBackend {
     try {
       return await this.#redis.evalsha(digest, keys.length, ...keys, ...args);
     } catch (error) {
-      if (!(error instanceof Error) || !error.message.startsWith("NOSCRIPT")) throw error;
-      return this.#redis.eval(text, keys.length, ...keys, ...args);
+      if (!(error instanceof Error) || !error.message.startsWith("NOSCRIPT")) throw withoutCommand(error);
+      return plain(this.#redis.eval(text, keys.length, ...keys, ...args));
     }
   }
 
@@ -294,6 +296,17 @@ function tagOf(name: string): string {
   const start = name.indexOf("{");
   const end = name.indexOf("}", start);
   return end > start + 1 ? name.slice(start, end) : name;
+}
+
+/** The driver's errors carry the command that failed, with keys and passwords: what is logged must not. */
+function withoutCommand(error: unknown): Error {
+  return new Error(`redis: ${error instanceof Error ? error.message : error}`);
+}
+
+function plain<T>(answer: Promise<T>): Promise<T> {
+  return answer.catch((error: unknown) => {
+    throw withoutCommand(error);
+  });
 }
 
 function bufferOf(bytes: Uint8Array): Buffer {

@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { type RedisServer, startRedis } from "@weft/local-servers";
 import { systemClock } from "@weft/service";
@@ -7,6 +8,7 @@ import { type OnlineStore, ReadBatch } from "../domain/online-store.ts";
 import { sharedStoreContract } from "../testing/shared-store.contract.ts";
 import { openShared, type SharedEngine } from "../testing/shared-stores.ts";
 import { CachedOnlineStore } from "./cached-online-store.ts";
+import { RedisBackend } from "./redis-backend.ts";
 
 let redis: RedisServer;
 beforeAll(async () => {
@@ -59,4 +61,32 @@ test("a server that has forgotten the scripts is given them again; a write large
   expect(await store.listKeys(view, 4_496n, 10)).toEqual([4_497n, 4_498n, 4_499n]);
   client.disconnect();
   await store.close();
+});
+
+test("a password is sent, and is in no error where it is wrong", async () => {
+  const guarded = await startRedis(["--requirepass", "right horse"]);
+  const open = (password: string) =>
+    new RedisBackend({
+      nodes: [guarded],
+      isCluster: false,
+      username: "",
+      password,
+      tls: false,
+      database: 0,
+      keyPrefix: "test:",
+      connectTimeoutMs: 1_000,
+      commandTimeoutMs: 500,
+    });
+  try {
+    const right = open("right horse");
+    expect(await right.readVersion()).toBe("");
+    await right.close();
+    const wrong = open("wrong horse");
+    const error = await wrong.readVersion().catch((cause: unknown) => cause);
+    await wrong.close();
+    expect(error).toBeInstanceOf(Error);
+    expect(inspect(error, { depth: 10, showHidden: true })).not.toContain("horse");
+  } finally {
+    await guarded.server.close();
+  }
 });
