@@ -22,9 +22,10 @@ import { createMetrics } from "./metrics.ts";
 import { createOfflineHandlers, type OfflineRelease } from "./offline-service.ts";
 import { createParityHandlers } from "./parity-service.ts";
 import { PushExpectations } from "./push-expectations.ts";
+import { createQuarantineHandlers } from "./quarantine-service.ts";
 import { beginOfflineJob, loadRelease } from "./releases.ts";
 import { createOnlineHandlers } from "./service.ts";
-import { offlineRows, startStreamIngest } from "./streams.ts";
+import { eventBounds, offlineRows, startStreamIngest } from "./streams.ts";
 
 const retryMs = 1_000;
 
@@ -157,6 +158,7 @@ export const feature = defineService({
     );
     rpc.serve(contract.FeatureService, {
       ...online,
+      ...createQuarantineHandlers({ resolve, quarantine, ingest, bounds: eventBounds(settings), nowUs }),
       ...createMaterializationHandlers({ resolve: resolveOffline, materializer, catalog }),
       ...createOfflineHandlers({
         resolve: resolveOffline,

@@ -32,6 +32,7 @@ export interface FeatureMetrics {
   readonly pushedRows: Counter;
   readonly skippedRows: Counter;
   readonly quarantinedEvents: Counter;
+  readonly refusedPushes: Counter;
   readonly streamedEvents: Counter;
   readonly streamLag: Gauge;
   readonly streamLost: Counter;
@@ -99,6 +100,11 @@ export function createMetrics(metrics: Metrics): FeatureMetrics {
       name: "feature_skipped_rows_total",
       help: "Pushed rows that a view could not take in, such as rows without a key.",
       labels: ["view"],
+    }),
+    refusedPushes: metrics.counter({
+      name: "feature_refused_pushes_total",
+      help: "Pushes that were answered with an error, by the reason.",
+      labels: ["reason"],
     }),
     quarantinedEvents: metrics.counter({
       name: "feature_quarantined_events_total",

@@ -55,6 +55,8 @@ async function start() {
       listEntityKeys: unused,
       getDefinitions: unused,
       rollBackViews: unused,
+      listQuarantine: unused,
+      resolveQuarantine: unused,
       listMaterializations: unused,
       getValidationReport: unused,
       async *materialize() {},

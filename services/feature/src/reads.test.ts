@@ -238,6 +238,8 @@ async function start() {
         directory: join(folder, "sets"),
         turns: new JobTurns(1),
       }),
+      listQuarantine: () => Promise.reject(new Error("not called")),
+      resolveQuarantine: () => Promise.reject(new Error("not called")),
       checkParity: () => Promise.reject(new Error("not called")),
     },
     telemetry,

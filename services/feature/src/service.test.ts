@@ -9,10 +9,13 @@ import { clientOf, quietTelemetry } from "@weft/testkit";
 import { createDuckDbStore } from "./adapters/duckdb.ts";
 import { MemoryOnlineStore } from "./adapters/memory-online-store.ts";
 import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
+import { SqliteQuarantine } from "./adapters/sqlite-quarantine.ts";
 import type { FeatureRelease } from "./domain/feature-release.ts";
 import { Ingest } from "./domain/ingest.ts";
+import type { EventContent, RefusedEvent } from "./domain/quarantine.ts";
 import { openMaterialization, openPushExpectations } from "./materialization-fixture.ts";
 import { createMetrics } from "./metrics.ts";
+import { createQuarantineHandlers } from "./quarantine-service.ts";
 import { loadRelease } from "./releases.ts";
 import { createOnlineHandlers } from "./service.ts";
 
@@ -101,6 +104,12 @@ async function start() {
     behind: () => undefined,
   };
   const ingest = new Ingest(log, store, ignore, { queueRowsMax: 1_000 });
+  quarantine = SqliteQuarantine.open({
+    path: ":memory:",
+    eventsMax: 100,
+    sizeMaxBytes: 1 << 20,
+    contentMaxBytes: 4_096,
+  });
   const parts = { release: { id: "fraud-1", featureViews: [{ name: "activity", version: "7" }] }, scenario };
   const release: FeatureRelease = await loadRelease(parts as unknown as Parameters<typeof loadRelease>[0], {
     store,
@@ -122,6 +131,13 @@ async function start() {
         expectations: openPushExpectations().expectations,
         nowUs: () => nowUs,
         limits,
+      }),
+      ...createQuarantineHandlers({
+        resolve,
+        quarantine,
+        ingest,
+        bounds: { valueBytesMax: limits.valueBytesMax, futureToleranceUs: limits.futureToleranceMs * 1_000 },
+        nowUs: () => nowUs,
       }),
       checkParity: () => Promise.reject(new Error("not called")),
       ...openMaterialization({
@@ -147,6 +163,7 @@ async function start() {
 }
 
 let client: Client<typeof feature.FeatureService>;
+let quarantine: SqliteQuarantine;
 let folder: string;
 let telemetry: ReturnType<typeof quietTelemetry>;
 beforeEach(async () => {
@@ -156,6 +173,17 @@ beforeEach(async () => {
 const amountOf = (...values: number[]) => [
   { name: "amount", values: { case: "float64s" as const, value: { values } } },
 ];
+const stringsOf = (name: string, ...values: string[]) => ({
+  name,
+  values: { case: "strings" as const, value: { values } },
+});
+const vectorsOf = (dimension: number, numbers: number[]) => ({
+  name: "embedding",
+  values: {
+    case: "vectors" as const,
+    value: { dimension, values: new Uint8Array(Float32Array.from(numbers).buffer) },
+  },
+});
 const push = (rows: Parameters<typeof paymentColumns>[0], requestId = "") =>
   client.push({ scenario: "fraud", source: "payments", requestId, columns: paymentColumns(rows) });
 const read = (request: Partial<Parameters<typeof client.getOnlineFeatures>[0]>) =>
@@ -436,6 +464,34 @@ describe("the feature service", () => {
     ],
     ["too many rows", "ROWS_TOO_MANY", () => paymentColumns([{}, {}, {}, {}, {}])],
     ["NaN", "COLUMN_INVALID", () => paymentColumns([{ amount: Number.NaN }])],
+    ["minus infinity", "COLUMN_INVALID", () => paymentColumns([{ amount: Number.NEGATIVE_INFINITY }])],
+    [
+      "a status that only answers have",
+      "COLUMN_INVALID",
+      (columns) => columns.map((c) => (c.name === "amount" ? { ...c, statuses: [NOT_FOUND] } : c)),
+    ],
+    [
+      "a value of 10 MB",
+      "COLUMN_INVALID",
+      (columns) => columns.map((c) => (c.name === "shop" ? stringsOf("shop", "x".repeat(10_000_000)) : c)),
+    ],
+    [
+      "a vector of another dimension",
+      "COLUMN_INVALID",
+      (columns) => columns.map((c) => (c.name === "embedding" ? vectorsOf(3, [1, 2, 3]) : c)),
+    ],
+    [
+      "a vector with NaN",
+      "COLUMN_INVALID",
+      (columns) => columns.map((c) => (c.name === "embedding" ? vectorsOf(2, [1, Number.NaN]) : c)),
+    ],
+    ["an event time beyond all times", "EVENT_TIME_OUT_OF_RANGE", () => paymentColumns([{ time: 2 ** 60 }])],
+    ["an event time before all times", "EVENT_TIME_OUT_OF_RANGE", () => paymentColumns([{ time: -(2 ** 60) }])],
+    [
+      "an event time that is null",
+      "EVENT_TIME_OUT_OF_RANGE",
+      (columns) => columns.map((c) => (c.name === "time" ? { ...c, statuses: [NULL] } : c)),
+    ],
     ["infinity", "COLUMN_INVALID", () => paymentColumns([{ amount: Number.POSITIVE_INFINITY }])],
     ["an empty key", "COLUMN_INVALID", () => paymentColumns([{ shop: "" }])],
     ["a long key", "COLUMN_INVALID", () => paymentColumns([{ shop: "x".repeat(513) }])],
@@ -449,6 +505,86 @@ describe("the feature service", () => {
       entities: [{ entity: "card", integers: [1n] }],
     });
     expect(after[0]?.values.value).toMatchObject({ values: [0n] });
+    const { body } = await telemetry.metrics.expose();
+    expect(body).toContain(`feature_refused_pushes_total{reason="${reason}"} 1\n`);
+  });
+
+  describe("the quarantine", () => {
+    const message = (text: string) => ({ kind: "message" as const, bytes: new TextEncoder().encode(text) });
+    const aside = (origin: string, reason: string, content: EventContent): RefusedEvent => ({
+      scenario: "fraud",
+      source: "payments",
+      reason,
+      detail: "does not fit",
+      origin,
+      content,
+    });
+    const good = `{"time": ${nowUs - 1_000_000}, "card": 7, "shop": "s", "amount": 3}`;
+    const fields = ["card", "shop", "amount", "seen", "embedding"];
+    const row = { eventTimeUs: nowUs - 2_000_000, createdTimeUs: nowUs, values: [7n, "s", 4, [8n], null] };
+    const countOf7 = async () => {
+      const { columns } = await read({ features: ["activity:n_1h"], entities: [{ entity: "card", integers: [7n] }] });
+      return columns[0]?.values.value;
+    };
+
+    test("is listed by source and reason, page by page", async () => {
+      await quarantine.add(
+        [
+          aside("kafka/t/0/1", "VALUE_INVALID", message(good)),
+          aside("kafka/t/0/2", "MESSAGE_UNREADABLE", message("{")),
+          aside("push/x/0", "EXPECTATION_NOT_MET", { kind: "row", fields, row }),
+        ],
+        5_000_001,
+      );
+      const all = await client.listQuarantine({ scenario: "fraud" });
+      expect(all.events).toEqual([]);
+      expect(all.summaries).toMatchObject([
+        { source: "payments", reason: "EXPECTATION_NOT_MET", count: 1n, keptCount: 1n },
+        { source: "payments", reason: "MESSAGE_UNREADABLE", firstTime: { seconds: 5n, nanos: 1_000 } },
+        { source: "payments", reason: "VALUE_INVALID" },
+      ]);
+      const first = await client.listQuarantine({ scenario: "fraud", source: "payments", pageSize: 2 });
+      expect(first.events.map(({ content }) => content)).toEqual([good, "{"]);
+      const second = await client.listQuarantine({
+        scenario: "fraud",
+        source: "payments",
+        pageSize: 2,
+        pageToken: first.nextPageToken,
+      });
+      expect(second.events.map(({ content }) => JSON.parse(content))).toEqual([
+        { event_time_us: nowUs - 2_000_000, card: "7", shop: "s", amount: 4, seen: ["8"], embedding: null },
+      ]);
+      expect(second.nextPageToken).toBe("");
+    });
+
+    test("is replayed, once; what cannot be read even now stays, and can be dropped", async () => {
+      await quarantine.add(
+        [
+          aside("kafka/t/0/1", "VALUE_INVALID", message(good)),
+          aside("kafka/t/0/2", "MESSAGE_UNREADABLE", message("{")),
+          aside("push/x/0", "EXPECTATION_NOT_MET", { kind: "row", fields, row }),
+        ],
+        5,
+      );
+      const { REPLAY, DROP } = feature.ResolveQuarantineRequest_Action;
+      const request = { scenario: "fraud", source: "payments", action: REPLAY };
+      expect(await client.resolveQuarantine(request)).toMatchObject({ resolvedCount: 2n, keptCount: 1n });
+      expect(await countOf7()).toMatchObject({ values: [2n] });
+      // Should it come in again, it is the same event.
+      await quarantine.add([aside("kafka/t/0/1", "VALUE_INVALID", message(good))], 6);
+      expect(await client.resolveQuarantine(request)).toMatchObject({ resolvedCount: 1n, keptCount: 1n });
+      expect(await countOf7()).toMatchObject({ values: [2n] });
+      expect(await client.resolveQuarantine({ ...request, action: DROP })).toMatchObject({ resolvedCount: 1n });
+      expect((await client.listQuarantine({ scenario: "fraud", source: "payments" })).events).toEqual([]);
+    });
+
+    test.each([
+      ["no action", { source: "payments" }, "REQUEST_INVALID"],
+      ["an unknown source", { source: "nope", action: 2 }, "SOURCE_UNKNOWN"],
+      ["too many ids", { source: "payments", action: 2, ids: new Array<bigint>(1_001).fill(1n) }, "REQUEST_INVALID"],
+    ])("refuses %s", async (_what, request, reason) => {
+      await expect(client.resolveQuarantine({ scenario: "fraud", ...request })).rejects.toMatchObject({ reason });
+    });
   });
 
   test("takes an event time before 1970, and one within the tolerance", async () => {

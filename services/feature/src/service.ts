@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { serialize } from "node:v8";
 import { feature } from "@weft/contracts";
+import { isWeftError } from "@weft/errors";
 import type { CallContext, Handlers } from "@weft/rpc";
 import type { Source } from "@weft/scenario";
 import { columnFault, columnLength, columnTarget, fieldFault, filledColumn, readColumn } from "./columns.ts";
@@ -120,6 +121,21 @@ export function createOnlineHandlers(options: OnlineServiceOptions): OnlineHandl
     };
   };
 
+  const push = async (request: feature.PushRequest, context: CallContext) => {
+    const release = options.resolve(request.scenario, context.release);
+    const source = release.sources.get(request.source);
+    if (source === undefined) throw errors.SOURCE_UNKNOWN({ source: request.source, scenario: release.scenario.name });
+    const startMs = performance.now();
+    const all = readEvents(request, release, source, options);
+    const { events, quarantinedCount } = await options.expectations.apply(all, source);
+    if (events.rows.length === 0) return { acceptedCount: 0, duplicate: false, quarantinedCount };
+    const pushed = ingest.push(events);
+    metrics.queuedRows(ingest.queuedRows);
+    const duplicate = await pushed.finally(() => metrics.queuedRows(ingest.queuedRows));
+    metrics.pushSeconds.observe((performance.now() - startMs) / 1e3);
+    return { acceptedCount: events.rows.length, duplicate, quarantinedCount };
+  };
+
   return {
     getOnlineFeatures(request, context) {
       const release = options.resolve(request.scenario, context.release);
@@ -150,19 +166,12 @@ export function createOnlineHandlers(options: OnlineServiceOptions): OnlineHandl
     },
 
     async push(request, context) {
-      const release = options.resolve(request.scenario, context.release);
-      const source = release.sources.get(request.source);
-      if (source === undefined)
-        throw errors.SOURCE_UNKNOWN({ source: request.source, scenario: release.scenario.name });
-      const startMs = performance.now();
-      const all = readEvents(request, release, source, options);
-      const { events, quarantinedCount } = await options.expectations.apply(all, source);
-      if (events.rows.length === 0) return { acceptedCount: 0, duplicate: false, quarantinedCount };
-      const pushed = ingest.push(events);
-      metrics.queuedRows(ingest.queuedRows);
-      const duplicate = await pushed.finally(() => metrics.queuedRows(ingest.queuedRows));
-      metrics.pushSeconds.observe((performance.now() - startMs) / 1e3);
-      return { acceptedCount: events.rows.length, duplicate, quarantinedCount };
+      try {
+        return await push(request, context);
+      } catch (error) {
+        if (isWeftError(error)) metrics.refusedPushes.add(1, { reason: error.reason });
+        throw error;
+      }
     },
 
     async listEntityKeys(request, context: CallContext) {

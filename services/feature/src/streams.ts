@@ -4,6 +4,7 @@ import type { Telemetry } from "@weft/telemetry";
 import { KafkaLog } from "./adapters/kafka-log.ts";
 import type { Settings } from "./config.ts";
 import type { Ingest } from "./domain/ingest.ts";
+import type { EventBounds } from "./domain/json-event.ts";
 import type { PushedRows } from "./domain/offline-store.ts";
 import type { RefusedEvent } from "./domain/quarantine.ts";
 import { StreamIngest } from "./domain/stream-ingest.ts";
@@ -22,6 +23,11 @@ export interface Streams {
 
 /** How long a read of Kafka waits for the first message. */
 const waitMs = 250;
+
+/** What an event may hold, by the settings. */
+export function eventBounds({ valueBytesMax, futureToleranceMs }: Settings): EventBounds {
+  return { valueBytesMax, futureToleranceUs: futureToleranceMs * 1_000 };
+}
 
 /** The log of a consumer group. */
 function openLog(settings: Settings, group: string): KafkaLog {
@@ -45,7 +51,7 @@ export function offlineRows(
     // A group of its own, so that every partition is its.
     open: () => openLog(settings, `${settings.kafkaGroup}-offline-${randomUUID()}`),
     views,
-    bounds: { valueBytesMax: settings.valueBytesMax, futureToleranceUs: settings.futureToleranceMs * 1_000 },
+    bounds: eventBounds(settings),
     nowUs,
   });
 }
@@ -60,7 +66,7 @@ export function startStreamIngest(
   const streams = new StreamIngest(log, {
     ingest,
     refuse,
-    bounds: { valueBytesMax: settings.valueBytesMax, futureToleranceUs: settings.futureToleranceMs * 1_000 },
+    bounds: eventBounds(settings),
     observer: {
       applied(source, events, delayUs) {
         isFailing = false;

@@ -79,6 +79,8 @@ function createPeers() {
       getDefinitions: unused,
       materialize: async function* () {},
       rollBackViews: unused,
+      listQuarantine: unused,
+      resolveQuarantine: unused,
       listMaterializations: unused,
       getValidationReport: unused,
       buildTrainingSet: async function* () {},

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file weft/feature/v1/feature.proto.
  */
 export const file_weft_feature_v1_feature: GenFile = /*@__PURE__*/
-  fileDesc("Ch13ZWZ0L2ZlYXR1cmUvdjEvZmVhdHVyZS5wcm90bxIPd2VmdC5mZWF0dXJlLnYxIh8KDUZsb2F0MzJWYWx1ZXMSDgoGdmFsdWVzGAEgAygCIh8KDUZsb2F0NjRWYWx1ZXMSDgoGdmFsdWVzGAEgAygBIh0KC0ludDY0VmFsdWVzEg4KBnZhbHVlcxgBIAMoAyIcCgpCb29sVmFsdWVzEg4KBnZhbHVlcxgBIAMoCCIeCgxTdHJpbmdWYWx1ZXMSDgoGdmFsdWVzGAEgAygJIh0KC0J5dGVzVmFsdWVzEg4KBnZhbHVlcxgBIAMoDCIxCgxWZWN0b3JWYWx1ZXMSEQoJZGltZW5zaW9uGAEgASgFEg4KBnZhbHVlcxgCIAEoDCIqCgdLZXlMaXN0Eg0KBXRleHRzGAEgAygJEhAKCGludGVnZXJzGAIgAygDIjkKDUtleUxpc3RWYWx1ZXMSKAoGdmFsdWVzGAEgAygLMhgud2VmdC5mZWF0dXJlLnYxLktleUxpc3Qi+AMKBkNvbHVtbhIMCgRuYW1lGAEgASgJEjIKCGZsb2F0MzJzGAIgASgLMh4ud2VmdC5mZWF0dXJlLnYxLkZsb2F0MzJWYWx1ZXNIABIyCghmbG9hdDY0cxgDIAEoCzIeLndlZnQuZmVhdHVyZS52MS5GbG9hdDY0VmFsdWVzSAASLgoGaW50NjRzGAQgASgLMhwud2VmdC5mZWF0dXJlLnYxLkludDY0VmFsdWVzSAASLAoFYm9vbHMYBSABKAsyGy53ZWZ0LmZlYXR1cmUudjEuQm9vbFZhbHVlc0gAEjAKB3N0cmluZ3MYBiABKAsyHS53ZWZ0LmZlYXR1cmUudjEuU3RyaW5nVmFsdWVzSAASLQoFYnl0ZXMYByABKAsyHC53ZWZ0LmZlYXR1cmUudjEuQnl0ZXNWYWx1ZXNIABIwCgd2ZWN0b3JzGAggASgLMh0ud2VmdC5mZWF0dXJlLnYxLlZlY3RvclZhbHVlc0gAEjMKCWtleV9saXN0cxgLIAEoCzIeLndlZnQuZmVhdHVyZS52MS5LZXlMaXN0VmFsdWVzSAASMAoIc3RhdHVzZXMYCSADKA4yHi53ZWZ0LmZlYXR1cmUudjEuRmVhdHVyZVN0YXR1cxIWCg5ldmVudF90aW1lc191cxgKIAMoA0IICgZ2YWx1ZXMiPQoKRW50aXR5S2V5cxIOCgZlbnRpdHkYASABKAkSDQoFdGV4dHMYAiADKAkSEAoIaW50ZWdlcnMYAyADKAMiTgoNRmVhdHVyZU1hdHJpeBINCgVuYW1lcxgBIAMoCRIMCgRyb3dzGAIgASgFEg4KBnZhbHVlcxgDIAEoDBIQCghzdGF0dXNlcxgEIAEoDCKMAQoIVmlld1JlYWQSDAoEdmlldxgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhUKDW1pc3NpbmdfY291bnQYAyABKAUSEgoKbWF4X2FnZV9tcxgEIAEoAxIXCg9kZWZhdWx0ZWRfY291bnQYBSABKAUSHQoVb3V0c2lkZV9tYXhfYWdlX2NvdW50GAYgASgFIkYKClZpZXdNYXhBZ2USDAoEdmlldxgBIAEoCRIqCgdtYXhfYWdlGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIoMEChhHZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSFwoPZmVhdHVyZV9zZXJ2aWNlGAIgASgJEhAKCGZlYXR1cmVzGAMgAygJEi0KCGVudGl0aWVzGAQgAygLMhsud2VmdC5mZWF0dXJlLnYxLkVudGl0eUtleXMSMQoQcmVxdWVzdF9mZWF0dXJlcxgFIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4SKQoFYXNfb2YYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEkAKBmxheW91dBgHIAEoDjIwLndlZnQuZmVhdHVyZS52MS5HZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QuTGF5b3V0EhsKE2luY2x1ZGVfZXZlbnRfdGltZXMYCCABKAgSKgoHbWF4X2FnZRgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIyCg12aWV3X21heF9hZ2VzGAogAygLMhsud2VmdC5mZWF0dXJlLnYxLlZpZXdNYXhBZ2USFQoNcm93c19hc19vZl91cxgLIAMoAyJHCgZMYXlvdXQSFgoSTEFZT1VUX1VOU1BFQ0lGSUVEEAASEgoOTEFZT1VUX0NPTFVNTlMQARIRCg1MQVlPVVRfTUFUUklYEAIiswEKGUdldE9ubGluZUZlYXR1cmVzUmVzcG9uc2USEgoKcmVsZWFzZV9pZBgBIAEoCRIoCgdjb2x1bW5zGAIgAygLMhcud2VmdC5mZWF0dXJlLnYxLkNvbHVtbhIuCgZtYXRyaXgYAyABKAsyHi53ZWZ0LmZlYXR1cmUudjEuRmVhdHVyZU1hdHJpeBIoCgV2aWV3cxgEIAMoCzIZLndlZnQuZmVhdHVyZS52MS5WaWV3UmVhZCIpChVHZXREZWZpbml0aW9uc1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkiJwoJVHlwZWROYW1lEgwKBG5hbWUYASABKAkSDAoEdHlwZRgCIAEoCSLdAgoOVmlld0RlZmluaXRpb24SDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEiwKCGVudGl0aWVzGAMgAygLMhoud2VmdC5mZWF0dXJlLnYxLlR5cGVkTmFtZRIOCgZzb3VyY2UYBCABKAkSLAoIZmVhdHVyZXMYBSADKAsyGi53ZWZ0LmZlYXR1cmUudjEuVHlwZWROYW1lEiYKA3R0bBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZsYWRkZXIYByADKAkSDQoFb3duZXIYCCABKAkSEwoLZGVzY3JpcHRpb24YCSABKAkSNwoEdGFncxgKIAMoCzIpLndlZnQuZmVhdHVyZS52MS5WaWV3RGVmaW5pdGlvbi5UYWdzRW50cnkaKwoJVGFnc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEizgIKGEZlYXR1cmVTZXJ2aWNlRGVmaW5pdGlvbhIMCgRuYW1lGAEgASgJEiwKCGZlYXR1cmVzGAIgAygLMhoud2VmdC5mZWF0dXJlLnYxLlR5cGVkTmFtZRIsCghlbnRpdGllcxgDIAMoCzIaLndlZnQuZmVhdHVyZS52MS5UeXBlZE5hbWUSNAoQcmVxdWVzdF9mZWF0dXJlcxgEIAMoCzIaLndlZnQuZmVhdHVyZS52MS5UeXBlZE5hbWUSDQoFb3duZXIYBSABKAkSEwoLZGVzY3JpcHRpb24YBiABKAkSQQoEdGFncxgHIAMoCzIzLndlZnQuZmVhdHVyZS52MS5GZWF0dXJlU2VydmljZURlZmluaXRpb24uVGFnc0VudHJ5GisKCVRhZ3NFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIqkBChZHZXREZWZpbml0aW9uc1Jlc3BvbnNlEhIKCnJlbGVhc2VfaWQYASABKAkSNgoNZmVhdHVyZV92aWV3cxgCIAMoCzIfLndlZnQuZmVhdHVyZS52MS5WaWV3RGVmaW5pdGlvbhJDChBmZWF0dXJlX3NlcnZpY2VzGAMgAygLMikud2VmdC5mZWF0dXJlLnYxLkZlYXR1cmVTZXJ2aWNlRGVmaW5pdGlvbiJtCgtQdXNoUmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIOCgZzb3VyY2UYAiABKAkSEgoKcmVxdWVzdF9pZBgDIAEoCRIoCgdjb2x1bW5zGAQgAygLMhcud2VmdC5mZWF0dXJlLnYxLkNvbHVtbiJUCgxQdXNoUmVzcG9uc2USFgoOYWNjZXB0ZWRfY291bnQYASABKAUSEQoJZHVwbGljYXRlGAIgASgIEhkKEXF1YXJhbnRpbmVkX2NvdW50GAMgASgFIl4KFUxpc3RFbnRpdHlLZXlzUmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIMCgR2aWV3GAIgASgJEhEKCXBhZ2Vfc2l6ZRgDIAEoBRISCgpwYWdlX3Rva2VuGAQgASgJIlkKFkxpc3RFbnRpdHlLZXlzUmVzcG9uc2USJgoEa2V5cxgBIAEoCzIYLndlZnQuZmVhdHVyZS52MS5LZXlMaXN0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKTAQoSTWF0ZXJpYWxpemVSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEg0KBXZpZXdzGAIgAygJEiwKCGVuZF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgRtb2RlGAQgASgOMiAud2VmdC5mZWF0dXJlLnYxLk1hdGVyaWFsaXplTW9kZSLkAQoQTWF0ZXJpYWxpemVkVmlldxIMCgR2aWV3GAEgASgJEjoKB291dGNvbWUYAiABKA4yKS53ZWZ0LmZlYXR1cmUudjEuTWF0ZXJpYWxpemVkVmlldy5PdXRjb21lEhIKCmdlbmVyYXRpb24YAyABKAMSDAoEcm93cxgEIAEoAyJkCgdPdXRjb21lEhcKE09VVENPTUVfVU5TUEVDSUZJRUQQABIQCgxPVVRDT01FX0ZVTEwQARIXChNPVVRDT01FX0lOQ1JFTUVOVEFMEAISFQoRT1VUQ09NRV9VTkNIQU5HRUQQAyKwAQoTTWF0ZXJpYWxpemVSZXNwb25zZRIMCgR2aWV3GAEgASgJEhEKCXJvd3NfcmVhZBgCIAEoAxISCgpyb3dzX3RvdGFsGAMgASgDEhgKEGVudGl0aWVzX3dyaXR0ZW4YBCABKAMSDAoEZG9uZRgFIAEoCBIKCgJpZBgGIAEoAxIwCgV2aWV3cxgHIAMoCzIhLndlZnQuZmVhdHVyZS52MS5NYXRlcmlhbGl6ZWRWaWV3IrgBChRSb2xsQmFja1ZpZXdzUmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRINCgV2aWV3cxgCIAMoCRJLCgtnZW5lcmF0aW9ucxgDIAMoCzI2LndlZnQuZmVhdHVyZS52MS5Sb2xsQmFja1ZpZXdzUmVxdWVzdC5HZW5lcmF0aW9uc0VudHJ5GjIKEEdlbmVyYXRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ASJHChVSb2xsQmFja1ZpZXdzUmVzcG9uc2USLgoFdmlld3MYASADKAsyHy53ZWZ0LmZlYXR1cmUudjEuUm9sbGVkQmFja1ZpZXciQwoOUm9sbGVkQmFja1ZpZXcSDAoEdmlldxgBIAEoCRISCgpnZW5lcmF0aW9uGAIgASgDEg8KB2NoYW5nZWQYAyABKAgiPgobTGlzdE1hdGVyaWFsaXphdGlvbnNSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEg0KBWxpbWl0GAIgASgFIloKHExpc3RNYXRlcmlhbGl6YXRpb25zUmVzcG9uc2USOgoQbWF0ZXJpYWxpemF0aW9ucxgBIAMoCzIgLndlZnQuZmVhdHVyZS52MS5NYXRlcmlhbGl6YXRpb24ingQKD01hdGVyaWFsaXphdGlvbhIKCgJpZBgBIAEoAxISCgpyZWxlYXNlX2lkGAIgASgJEg0KBXZpZXdzGAMgAygJEi4KBG1vZGUYBCABKA4yIC53ZWZ0LmZlYXR1cmUudjEuTWF0ZXJpYWxpemVNb2RlEjUKBXN0YXRlGAUgASgOMiYud2VmdC5mZWF0dXJlLnYxLk1hdGVyaWFsaXphdGlvbi5TdGF0ZRIPCgdhdHRlbXB0GAYgASgFEi4KCnN0YXJ0X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglyb3dzX3JlYWQYCSABKAMSEgoKcm93c190b3RhbBgKIAEoAxIYChBlbnRpdGllc193cml0dGVuGAsgASgDEi8KBGRvbmUYDCADKAsyIS53ZWZ0LmZlYXR1cmUudjEuTWF0ZXJpYWxpemVkVmlldxINCgVmYXVsdBgNIAEoCSKEAQoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIRCg1TVEFURV9SVU5OSU5HEAESEwoPU1RBVEVfU1VDQ0VFREVEEAISEAoMU1RBVEVfRkFJTEVEEAMSEwoPU1RBVEVfQ0FOQ0VMTEVEEAQSFQoRU1RBVEVfSU5URVJSVVBURUQQBSJKChpHZXRWYWxpZGF0aW9uUmVwb3J0UmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIaChJtYXRlcmlhbGl6YXRpb25faWQYAiABKAMiqgEKG0dldFZhbGlkYXRpb25SZXBvcnRSZXNwb25zZRIaChJtYXRlcmlhbGl6YXRpb25faWQYASABKAMSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIcmVqZWN0ZWQYAyABKAgSMwoHcmVzdWx0cxgEIAMoCzIiLndlZnQuZmVhdHVyZS52MS5FeHBlY3RhdGlvblJlc3VsdCKtAQoRRXhwZWN0YXRpb25SZXN1bHQSDgoGc291cmNlGAEgASgJEhMKC2V4cGVjdGF0aW9uGAIgASgJEjIKBnBvbGljeRgDIAEoDjIiLndlZnQuZmVhdHVyZS52MS5FeHBlY3RhdGlvblBvbGljeRILCgNtZXQYBCABKAgSDAoEcm93cxgFIAEoAxISCgp2aW9sYXRpb25zGAYgASgDEhAKCG9ic2VydmVkGAcgASgJIp8BChdCdWlsZFRyYWluaW5nU2V0UmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIUCgx0cmFpbmluZ19zZXQYAiABKAkSLgoKc3RhcnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIq0BChhCdWlsZFRyYWluaW5nU2V0UmVzcG9uc2USDAoEcm93cxgBIAEoAxISCgpyb3dzX3RvdGFsGAIgASgDEgwKBGRvbmUYAyABKAgSCwoDdXJpGAQgASgJEhQKDGNvbnRlbnRfaGFzaBgFIAEoCRIPCgdjb2x1bW5zGAYgAygJEi0KCXRlc3RfZnJvbRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiWgoLU2VydmVkVmFsdWUSEAoGbnVtYmVyGAEgASgBSAASEQoHaW50ZWdlchgCIAEoA0gAEg4KBGZsYWcYAyABKAhIABIOCgR0ZXh0GAQgASgJSABCBgoEa2luZCLkAgoMU2VydmVkVmVjdG9yEgoKAmlkGAEgASgJEj0KCGVudGl0aWVzGAIgAygLMisud2VmdC5mZWF0dXJlLnYxLlNlcnZlZFZlY3Rvci5FbnRpdGllc0VudHJ5EjsKB3JlcXVlc3QYAyADKAsyKi53ZWZ0LmZlYXR1cmUudjEuU2VydmVkVmVjdG9yLlJlcXVlc3RFbnRyeRIVCg1ldmVudF90aW1lX3VzGAQgASgDEhQKDHJlYWRfdGltZV91cxgFIAEoAxIOCgZ2YWx1ZXMYBiABKAwSEAoIc3RhdHVzZXMYByABKAwaLwoNRW50aXRpZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGkwKDFJlcXVlc3RFbnRyeRILCgNrZXkYASABKAkSKwoFdmFsdWUYAiABKAsyHC53ZWZ0LmZlYXR1cmUudjEuU2VydmVkVmFsdWU6AjgBIjIKD1Bhcml0eVRvbGVyYW5jZRIMCgR0eXBlGAEgASgJEhEKCXRvbGVyYW5jZRgCIAEoASLQAQoSQ2hlY2tQYXJpdHlSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEhcKD2ZlYXR1cmVfc2VydmljZRgCIAEoCRI0Cgp0b2xlcmFuY2VzGAMgAygLMiAud2VmdC5mZWF0dXJlLnYxLlBhcml0eVRvbGVyYW5jZRIpCgZzZXR0bGUYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLgoHdmVjdG9ycxgFIAMoCzIdLndlZnQuZmVhdHVyZS52MS5TZXJ2ZWRWZWN0b3Ii6AEKDUZlYXR1cmVQYXJpdHkSEQoJcmVmZXJlbmNlGAEgASgJEgwKBHR5cGUYAiABKAkSEAoIbWF0Y2hpbmcYAyABKAMSDwoHbWlzc2luZxgEIAEoAxINCgVleHRyYRgFIAEoAxIRCglkaWZmZXJlbnQYBiABKAMSEQoJaW5fZmxpZ2h0GAcgASgDEhoKEmFic29sdXRlX2Vycm9yX21heBgIIAEoARIaChJyZWxhdGl2ZV9lcnJvcl9tYXgYCSABKAESEQoJaGluZHNpZ2h0GAogASgDEhMKC3VuYXZhaWxhYmxlGAsgASgDIuQBChBQYXJpdHlEaWZmZXJlbmNlEgoKAmlkGAEgASgJEhEKCXJlZmVyZW5jZRgCIAEoCRITCgZzZXJ2ZWQYAyABKAJIAIgBARIXCgpyZWNvbXB1dGVkGAQgASgCSAGIAQESLgoGc3RhdHVzGAUgASgOMh4ud2VmdC5mZWF0dXJlLnYxLkZlYXR1cmVTdGF0dXMSEQoJaW5fZmxpZ2h0GAYgASgIEhEKCWhpbmRzaWdodBgHIAEoCBITCgt1bmF2YWlsYWJsZRgIIAEoCEIJCgdfc2VydmVkQg0KC19yZWNvbXB1dGVkIsUBChNDaGVja1Bhcml0eVJlc3BvbnNlEhIKCnJlbGVhc2VfaWQYASABKAkSFgoOY29tcGFyZWRfY291bnQYAiABKAMSGAoQaW5jb21wbGV0ZV9jb3VudBgDIAEoAxIwCghmZWF0dXJlcxgEIAMoCzIeLndlZnQuZmVhdHVyZS52MS5GZWF0dXJlUGFyaXR5EjYKC2RpZmZlcmVuY2VzGAUgAygLMiEud2VmdC5mZWF0dXJlLnYxLlBhcml0eURpZmZlcmVuY2Uq5AEKDUZlYXR1cmVTdGF0dXMSHgoaRkVBVFVSRV9TVEFUVVNfVU5TUEVDSUZJRUQQABIaChZGRUFUVVJFX1NUQVRVU19QUkVTRU5UEAESFwoTRkVBVFVSRV9TVEFUVVNfTlVMTBACEhwKGEZFQVRVUkVfU1RBVFVTX05PVF9GT1VORBADEiIKHkZFQVRVUkVfU1RBVFVTX09VVFNJREVfTUFYX0FHRRAEEhwKGEZFQVRVUkVfU1RBVFVTX0RFRkFVTFRFRBAFEh4KGkZFQVRVUkVfU1RBVFVTX1VOQVZBSUxBQkxFEAYqcAoPTWF0ZXJpYWxpemVNb2RlEiAKHE1BVEVSSUFMSVpFX01PREVfVU5TUEVDSUZJRUQQABIZChVNQVRFUklBTElaRV9NT0RFX0ZVTEwQARIgChxNQVRFUklBTElaRV9NT0RFX0lOQ1JFTUVOVEFMEAIqlgEKEUV4cGVjdGF0aW9uUG9saWN5EiIKHkVYUEVDVEFUSU9OX1BPTElDWV9VTlNQRUNJRklFRBAAEhsKF0VYUEVDVEFUSU9OX1BPTElDWV9XQVJOEAESIQodRVhQRUNUQVRJT05fUE9MSUNZX1FVQVJBTlRJTkUQAhIdChlFWFBFQ1RBVElPTl9QT0xJQ1lfUkVKRUNUEAMyowgKDkZlYXR1cmVTZXJ2aWNlEm8KEUdldE9ubGluZUZlYXR1cmVzEikud2VmdC5mZWF0dXJlLnYxLkdldE9ubGluZUZlYXR1cmVzUmVxdWVzdBoqLndlZnQuZmVhdHVyZS52MS5HZXRPbmxpbmVGZWF0dXJlc1Jlc3BvbnNlIgOQAgESZgoOR2V0RGVmaW5pdGlvbnMSJi53ZWZ0LmZlYXR1cmUudjEuR2V0RGVmaW5pdGlvbnNSZXF1ZXN0Gicud2VmdC5mZWF0dXJlLnYxLkdldERlZmluaXRpb25zUmVzcG9uc2UiA5ACARJICgRQdXNoEhwud2VmdC5mZWF0dXJlLnYxLlB1c2hSZXF1ZXN0Gh0ud2VmdC5mZWF0dXJlLnYxLlB1c2hSZXNwb25zZSIDkAICEmYKDkxpc3RFbnRpdHlLZXlzEiYud2VmdC5mZWF0dXJlLnYxLkxpc3RFbnRpdHlLZXlzUmVxdWVzdBonLndlZnQuZmVhdHVyZS52MS5MaXN0RW50aXR5S2V5c1Jlc3BvbnNlIgOQAgESXwoLTWF0ZXJpYWxpemUSIy53ZWZ0LmZlYXR1cmUudjEuTWF0ZXJpYWxpemVSZXF1ZXN0GiQud2VmdC5mZWF0dXJlLnYxLk1hdGVyaWFsaXplUmVzcG9uc2UiA5ACAjABEmMKDVJvbGxCYWNrVmlld3MSJS53ZWZ0LmZlYXR1cmUudjEuUm9sbEJhY2tWaWV3c1JlcXVlc3QaJi53ZWZ0LmZlYXR1cmUudjEuUm9sbEJhY2tWaWV3c1Jlc3BvbnNlIgOQAgISeAoUTGlzdE1hdGVyaWFsaXphdGlvbnMSLC53ZWZ0LmZlYXR1cmUudjEuTGlzdE1hdGVyaWFsaXphdGlvbnNSZXF1ZXN0Gi0ud2VmdC5mZWF0dXJlLnYxLkxpc3RNYXRlcmlhbGl6YXRpb25zUmVzcG9uc2UiA5ACARJ1ChNHZXRWYWxpZGF0aW9uUmVwb3J0Eisud2VmdC5mZWF0dXJlLnYxLkdldFZhbGlkYXRpb25SZXBvcnRSZXF1ZXN0Giwud2VmdC5mZWF0dXJlLnYxLkdldFZhbGlkYXRpb25SZXBvcnRSZXNwb25zZSIDkAIBEm4KEEJ1aWxkVHJhaW5pbmdTZXQSKC53ZWZ0LmZlYXR1cmUudjEuQnVpbGRUcmFpbmluZ1NldFJlcXVlc3QaKS53ZWZ0LmZlYXR1cmUudjEuQnVpbGRUcmFpbmluZ1NldFJlc3BvbnNlIgOQAgIwARJfCgtDaGVja1Bhcml0eRIjLndlZnQuZmVhdHVyZS52MS5DaGVja1Bhcml0eVJlcXVlc3QaJC53ZWZ0LmZlYXR1cmUudjEuQ2hlY2tQYXJpdHlSZXNwb25zZSIDkAIBKAFiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("Ch13ZWZ0L2ZlYXR1cmUvdjEvZmVhdHVyZS5wcm90bxIPd2VmdC5mZWF0dXJlLnYxIh8KDUZsb2F0MzJWYWx1ZXMSDgoGdmFsdWVzGAEgAygCIh8KDUZsb2F0NjRWYWx1ZXMSDgoGdmFsdWVzGAEgAygBIh0KC0ludDY0VmFsdWVzEg4KBnZhbHVlcxgBIAMoAyIcCgpCb29sVmFsdWVzEg4KBnZhbHVlcxgBIAMoCCIeCgxTdHJpbmdWYWx1ZXMSDgoGdmFsdWVzGAEgAygJIh0KC0J5dGVzVmFsdWVzEg4KBnZhbHVlcxgBIAMoDCIxCgxWZWN0b3JWYWx1ZXMSEQoJZGltZW5zaW9uGAEgASgFEg4KBnZhbHVlcxgCIAEoDCIqCgdLZXlMaXN0Eg0KBXRleHRzGAEgAygJEhAKCGludGVnZXJzGAIgAygDIjkKDUtleUxpc3RWYWx1ZXMSKAoGdmFsdWVzGAEgAygLMhgud2VmdC5mZWF0dXJlLnYxLktleUxpc3Qi+AMKBkNvbHVtbhIMCgRuYW1lGAEgASgJEjIKCGZsb2F0MzJzGAIgASgLMh4ud2VmdC5mZWF0dXJlLnYxLkZsb2F0MzJWYWx1ZXNIABIyCghmbG9hdDY0cxgDIAEoCzIeLndlZnQuZmVhdHVyZS52MS5GbG9hdDY0VmFsdWVzSAASLgoGaW50NjRzGAQgASgLMhwud2VmdC5mZWF0dXJlLnYxLkludDY0VmFsdWVzSAASLAoFYm9vbHMYBSABKAsyGy53ZWZ0LmZlYXR1cmUudjEuQm9vbFZhbHVlc0gAEjAKB3N0cmluZ3MYBiABKAsyHS53ZWZ0LmZlYXR1cmUudjEuU3RyaW5nVmFsdWVzSAASLQoFYnl0ZXMYByABKAsyHC53ZWZ0LmZlYXR1cmUudjEuQnl0ZXNWYWx1ZXNIABIwCgd2ZWN0b3JzGAggASgLMh0ud2VmdC5mZWF0dXJlLnYxLlZlY3RvclZhbHVlc0gAEjMKCWtleV9saXN0cxgLIAEoCzIeLndlZnQuZmVhdHVyZS52MS5LZXlMaXN0VmFsdWVzSAASMAoIc3RhdHVzZXMYCSADKA4yHi53ZWZ0LmZlYXR1cmUudjEuRmVhdHVyZVN0YXR1cxIWCg5ldmVudF90aW1lc191cxgKIAMoA0IICgZ2YWx1ZXMiPQoKRW50aXR5S2V5cxIOCgZlbnRpdHkYASABKAkSDQoFdGV4dHMYAiADKAkSEAoIaW50ZWdlcnMYAyADKAMiTgoNRmVhdHVyZU1hdHJpeBINCgVuYW1lcxgBIAMoCRIMCgRyb3dzGAIgASgFEg4KBnZhbHVlcxgDIAEoDBIQCghzdGF0dXNlcxgEIAEoDCKMAQoIVmlld1JlYWQSDAoEdmlldxgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEhUKDW1pc3NpbmdfY291bnQYAyABKAUSEgoKbWF4X2FnZV9tcxgEIAEoAxIXCg9kZWZhdWx0ZWRfY291bnQYBSABKAUSHQoVb3V0c2lkZV9tYXhfYWdlX2NvdW50GAYgASgFIkYKClZpZXdNYXhBZ2USDAoEdmlldxgBIAEoCRIqCgdtYXhfYWdlGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIoMEChhHZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkSFwoPZmVhdHVyZV9zZXJ2aWNlGAIgASgJEhAKCGZlYXR1cmVzGAMgAygJEi0KCGVudGl0aWVzGAQgAygLMhsud2VmdC5mZWF0dXJlLnYxLkVudGl0eUtleXMSMQoQcmVxdWVzdF9mZWF0dXJlcxgFIAMoCzIXLndlZnQuZmVhdHVyZS52MS5Db2x1bW4SKQoFYXNfb2YYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEkAKBmxheW91dBgHIAEoDjIwLndlZnQuZmVhdHVyZS52MS5HZXRPbmxpbmVGZWF0dXJlc1JlcXVlc3QuTGF5b3V0EhsKE2luY2x1ZGVfZXZlbnRfdGltZXMYCCABKAgSKgoHbWF4X2FnZRgJIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIyCg12aWV3X21heF9hZ2VzGAogAygLMhsud2VmdC5mZWF0dXJlLnYxLlZpZXdNYXhBZ2USFQoNcm93c19hc19vZl91cxgLIAMoAyJHCgZMYXlvdXQSFgoSTEFZT1VUX1VOU1BFQ0lGSUVEEAASEgoOTEFZT1VUX0NPTFVNTlMQARIRCg1MQVlPVVRfTUFUUklYEAIiswEKGUdldE9ubGluZUZlYXR1cmVzUmVzcG9uc2USEgoKcmVsZWFzZV9pZBgBIAEoCRIoCgdjb2x1bW5zGAIgAygLMhcud2VmdC5mZWF0dXJlLnYxLkNvbHVtbhIuCgZtYXRyaXgYAyABKAsyHi53ZWZ0LmZlYXR1cmUudjEuRmVhdHVyZU1hdHJpeBIoCgV2aWV3cxgEIAMoCzIZLndlZnQuZmVhdHVyZS52MS5WaWV3UmVhZCIpChVHZXREZWZpbml0aW9uc1JlcXVlc3QSEAoIc2NlbmFyaW8YASABKAkiJwoJVHlwZWROYW1lEgwKBG5hbWUYASABKAkSDAoEdHlwZRgCIAEoCSLdAgoOVmlld0RlZmluaXRpb24SDAoEbmFtZRgBIAEoCRIPCgd2ZXJzaW9uGAIgASgJEiwKCGVudGl0aWVzGAMgAygLMhoud2VmdC5mZWF0dXJlLnYxLlR5cGVkTmFtZRIOCgZzb3VyY2UYBCABKAkSLAoIZmVhdHVyZXMYBSADKAsyGi53ZWZ0LmZlYXR1cmUudjEuVHlwZWROYW1lEiYKA3R0bBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZsYWRkZXIYByADKAkSDQoFb3duZXIYCCABKAkSEwoLZGVzY3JpcHRpb24YCSABKAkSNwoEdGFncxgKIAMoCzIpLndlZnQuZmVhdHVyZS52MS5WaWV3RGVmaW5pdGlvbi5UYWdzRW50cnkaKwoJVGFnc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEizgIKGEZlYXR1cmVTZXJ2aWNlRGVmaW5pdGlvbhIMCgRuYW1lGAEgASgJEiwKCGZlYXR1cmVzGAIgAygLMhoud2VmdC5mZWF0dXJlLnYxLlR5cGVkTmFtZRIsCghlbnRpdGllcxgDIAMoCzIaLndlZnQuZmVhdHVyZS52MS5UeXBlZE5hbWUSNAoQcmVxdWVzdF9mZWF0dXJlcxgEIAMoCzIaLndlZnQuZmVhdHVyZS52MS5UeXBlZE5hbWUSDQoFb3duZXIYBSABKAkSEwoLZGVzY3JpcHRpb24YBiABKAkSQQoEdGFncxgHIAMoCzIzLndlZnQuZmVhdHVyZS52MS5GZWF0dXJlU2VydmljZURlZmluaXRpb24uVGFnc0VudHJ5GisKCVRhZ3NFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIqkBChZHZXREZWZpbml0aW9uc1Jlc3BvbnNlEhIKCnJlbGVhc2VfaWQYASABKAkSNgoNZmVhdHVyZV92aWV3cxgCIAMoCzIfLndlZnQuZmVhdHVyZS52MS5WaWV3RGVmaW5pdGlvbhJDChBmZWF0dXJlX3NlcnZpY2VzGAMgAygLMikud2VmdC5mZWF0dXJlLnYxLkZlYXR1cmVTZXJ2aWNlRGVmaW5pdGlvbiJtCgtQdXNoUmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIOCgZzb3VyY2UYAiABKAkSEgoKcmVxdWVzdF9pZBgDIAEoCRIoCgdjb2x1bW5zGAQgAygLMhcud2VmdC5mZWF0dXJlLnYxLkNvbHVtbiJUCgxQdXNoUmVzcG9uc2USFgoOYWNjZXB0ZWRfY291bnQYASABKAUSEQoJZHVwbGljYXRlGAIgASgIEhkKEXF1YXJhbnRpbmVkX2NvdW50GAMgASgFInAKFUxpc3RRdWFyYW50aW5lUmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIOCgZzb3VyY2UYAiABKAkSDgoGcmVhc29uGAMgASgJEhEKCXBhZ2Vfc2l6ZRgEIAEoBRISCgpwYWdlX3Rva2VuGAUgASgJIrUBChFRdWFyYW50aW5lU3VtbWFyeRIOCgZzb3VyY2UYASABKAkSDgoGcmVhc29uGAIgASgJEg0KBWNvdW50GAMgASgDEhIKCmtlcHRfY291bnQYBCABKAMSLgoKZmlyc3RfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLQoJbGFzdF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKJAQoQUXVhcmFudGluZWRFdmVudBIKCgJpZBgBIAEoAxIOCgZyZWFzb24YAiABKAkSDgoGZGV0YWlsGAMgASgJEg4KBm9yaWdpbhgEIAEoCRIoCgR0aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdjb250ZW50GAYgASgJIpsBChZMaXN0UXVhcmFudGluZVJlc3BvbnNlEjUKCXN1bW1hcmllcxgBIAMoCzIiLndlZnQuZmVhdHVyZS52MS5RdWFyYW50aW5lU3VtbWFyeRIxCgZldmVudHMYAiADKAsyIS53ZWZ0LmZlYXR1cmUudjEuUXVhcmFudGluZWRFdmVudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAyABKAki4QEKGFJlc29sdmVRdWFyYW50aW5lUmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIOCgZzb3VyY2UYAiABKAkSDgoGcmVhc29uGAMgASgJEgsKA2lkcxgEIAMoAxJACgZhY3Rpb24YBSABKA4yMC53ZWZ0LmZlYXR1cmUudjEuUmVzb2x2ZVF1YXJhbnRpbmVSZXF1ZXN0LkFjdGlvbiJECgZBY3Rpb24SFgoSQUNUSU9OX1VOU1BFQ0lGSUVEEAASEQoNQUNUSU9OX1JFUExBWRABEg8KC0FDVElPTl9EUk9QEAIiRwoZUmVzb2x2ZVF1YXJhbnRpbmVSZXNwb25zZRIWCg5yZXNvbHZlZF9jb3VudBgBIAEoAxISCgprZXB0X2NvdW50GAIgASgDIl4KFUxpc3RFbnRpdHlLZXlzUmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIMCgR2aWV3GAIgASgJEhEKCXBhZ2Vfc2l6ZRgDIAEoBRISCgpwYWdlX3Rva2VuGAQgASgJIlkKFkxpc3RFbnRpdHlLZXlzUmVzcG9uc2USJgoEa2V5cxgBIAEoCzIYLndlZnQuZmVhdHVyZS52MS5LZXlMaXN0EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKTAQoSTWF0ZXJpYWxpemVSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEg0KBXZpZXdzGAIgAygJEiwKCGVuZF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgRtb2RlGAQgASgOMiAud2VmdC5mZWF0dXJlLnYxLk1hdGVyaWFsaXplTW9kZSLkAQoQTWF0ZXJpYWxpemVkVmlldxIMCgR2aWV3GAEgASgJEjoKB291dGNvbWUYAiABKA4yKS53ZWZ0LmZlYXR1cmUudjEuTWF0ZXJpYWxpemVkVmlldy5PdXRjb21lEhIKCmdlbmVyYXRpb24YAyABKAMSDAoEcm93cxgEIAEoAyJkCgdPdXRjb21lEhcKE09VVENPTUVfVU5TUEVDSUZJRUQQABIQCgxPVVRDT01FX0ZVTEwQARIXChNPVVRDT01FX0lOQ1JFTUVOVEFMEAISFQoRT1VUQ09NRV9VTkNIQU5HRUQQAyKwAQoTTWF0ZXJpYWxpemVSZXNwb25zZRIMCgR2aWV3GAEgASgJEhEKCXJvd3NfcmVhZBgCIAEoAxISCgpyb3dzX3RvdGFsGAMgASgDEhgKEGVudGl0aWVzX3dyaXR0ZW4YBCABKAMSDAoEZG9uZRgFIAEoCBIKCgJpZBgGIAEoAxIwCgV2aWV3cxgHIAMoCzIhLndlZnQuZmVhdHVyZS52MS5NYXRlcmlhbGl6ZWRWaWV3IrgBChRSb2xsQmFja1ZpZXdzUmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRINCgV2aWV3cxgCIAMoCRJLCgtnZW5lcmF0aW9ucxgDIAMoCzI2LndlZnQuZmVhdHVyZS52MS5Sb2xsQmFja1ZpZXdzUmVxdWVzdC5HZW5lcmF0aW9uc0VudHJ5GjIKEEdlbmVyYXRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgDOgI4ASJHChVSb2xsQmFja1ZpZXdzUmVzcG9uc2USLgoFdmlld3MYASADKAsyHy53ZWZ0LmZlYXR1cmUudjEuUm9sbGVkQmFja1ZpZXciQwoOUm9sbGVkQmFja1ZpZXcSDAoEdmlldxgBIAEoCRISCgpnZW5lcmF0aW9uGAIgASgDEg8KB2NoYW5nZWQYAyABKAgiPgobTGlzdE1hdGVyaWFsaXphdGlvbnNSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEg0KBWxpbWl0GAIgASgFIloKHExpc3RNYXRlcmlhbGl6YXRpb25zUmVzcG9uc2USOgoQbWF0ZXJpYWxpemF0aW9ucxgBIAMoCzIgLndlZnQuZmVhdHVyZS52MS5NYXRlcmlhbGl6YXRpb24ingQKD01hdGVyaWFsaXphdGlvbhIKCgJpZBgBIAEoAxISCgpyZWxlYXNlX2lkGAIgASgJEg0KBXZpZXdzGAMgAygJEi4KBG1vZGUYBCABKA4yIC53ZWZ0LmZlYXR1cmUudjEuTWF0ZXJpYWxpemVNb2RlEjUKBXN0YXRlGAUgASgOMiYud2VmdC5mZWF0dXJlLnYxLk1hdGVyaWFsaXphdGlvbi5TdGF0ZRIPCgdhdHRlbXB0GAYgASgFEi4KCnN0YXJ0X3RpbWUYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAggASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglyb3dzX3JlYWQYCSABKAMSEgoKcm93c190b3RhbBgKIAEoAxIYChBlbnRpdGllc193cml0dGVuGAsgASgDEi8KBGRvbmUYDCADKAsyIS53ZWZ0LmZlYXR1cmUudjEuTWF0ZXJpYWxpemVkVmlldxINCgVmYXVsdBgNIAEoCSKEAQoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABIRCg1TVEFURV9SVU5OSU5HEAESEwoPU1RBVEVfU1VDQ0VFREVEEAISEAoMU1RBVEVfRkFJTEVEEAMSEwoPU1RBVEVfQ0FOQ0VMTEVEEAQSFQoRU1RBVEVfSU5URVJSVVBURUQQBSJKChpHZXRWYWxpZGF0aW9uUmVwb3J0UmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIaChJtYXRlcmlhbGl6YXRpb25faWQYAiABKAMiqgEKG0dldFZhbGlkYXRpb25SZXBvcnRSZXNwb25zZRIaChJtYXRlcmlhbGl6YXRpb25faWQYASABKAMSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEAoIcmVqZWN0ZWQYAyABKAgSMwoHcmVzdWx0cxgEIAMoCzIiLndlZnQuZmVhdHVyZS52MS5FeHBlY3RhdGlvblJlc3VsdCKtAQoRRXhwZWN0YXRpb25SZXN1bHQSDgoGc291cmNlGAEgASgJEhMKC2V4cGVjdGF0aW9uGAIgASgJEjIKBnBvbGljeRgDIAEoDjIiLndlZnQuZmVhdHVyZS52MS5FeHBlY3RhdGlvblBvbGljeRILCgNtZXQYBCABKAgSDAoEcm93cxgFIAEoAxISCgp2aW9sYXRpb25zGAYgASgDEhAKCG9ic2VydmVkGAcgASgJIp8BChdCdWlsZFRyYWluaW5nU2V0UmVxdWVzdBIQCghzY2VuYXJpbxgBIAEoCRIUCgx0cmFpbmluZ19zZXQYAiABKAkSLgoKc3RhcnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIq0BChhCdWlsZFRyYWluaW5nU2V0UmVzcG9uc2USDAoEcm93cxgBIAEoAxISCgpyb3dzX3RvdGFsGAIgASgDEgwKBGRvbmUYAyABKAgSCwoDdXJpGAQgASgJEhQKDGNvbnRlbnRfaGFzaBgFIAEoCRIPCgdjb2x1bW5zGAYgAygJEi0KCXRlc3RfZnJvbRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiWgoLU2VydmVkVmFsdWUSEAoGbnVtYmVyGAEgASgBSAASEQoHaW50ZWdlchgCIAEoA0gAEg4KBGZsYWcYAyABKAhIABIOCgR0ZXh0GAQgASgJSABCBgoEa2luZCLkAgoMU2VydmVkVmVjdG9yEgoKAmlkGAEgASgJEj0KCGVudGl0aWVzGAIgAygLMisud2VmdC5mZWF0dXJlLnYxLlNlcnZlZFZlY3Rvci5FbnRpdGllc0VudHJ5EjsKB3JlcXVlc3QYAyADKAsyKi53ZWZ0LmZlYXR1cmUudjEuU2VydmVkVmVjdG9yLlJlcXVlc3RFbnRyeRIVCg1ldmVudF90aW1lX3VzGAQgASgDEhQKDHJlYWRfdGltZV91cxgFIAEoAxIOCgZ2YWx1ZXMYBiABKAwSEAoIc3RhdHVzZXMYByABKAwaLwoNRW50aXRpZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBGkwKDFJlcXVlc3RFbnRyeRILCgNrZXkYASABKAkSKwoFdmFsdWUYAiABKAsyHC53ZWZ0LmZlYXR1cmUudjEuU2VydmVkVmFsdWU6AjgBIjIKD1Bhcml0eVRvbGVyYW5jZRIMCgR0eXBlGAEgASgJEhEKCXRvbGVyYW5jZRgCIAEoASLQAQoSQ2hlY2tQYXJpdHlSZXF1ZXN0EhAKCHNjZW5hcmlvGAEgASgJEhcKD2ZlYXR1cmVfc2VydmljZRgCIAEoCRI0Cgp0b2xlcmFuY2VzGAMgAygLMiAud2VmdC5mZWF0dXJlLnYxLlBhcml0eVRvbGVyYW5jZRIpCgZzZXR0bGUYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLgoHdmVjdG9ycxgFIAMoCzIdLndlZnQuZmVhdHVyZS52MS5TZXJ2ZWRWZWN0b3Ii6AEKDUZlYXR1cmVQYXJpdHkSEQoJcmVmZXJlbmNlGAEgASgJEgwKBHR5cGUYAiABKAkSEAoIbWF0Y2hpbmcYAyABKAMSDwoHbWlzc2luZxgEIAEoAxINCgVleHRyYRgFIAEoAxIRCglkaWZmZXJlbnQYBiABKAMSEQoJaW5fZmxpZ2h0GAcgASgDEhoKEmFic29sdXRlX2Vycm9yX21heBgIIAEoARIaChJyZWxhdGl2ZV9lcnJvcl9tYXgYCSABKAESEQoJaGluZHNpZ2h0GAogASgDEhMKC3VuYXZhaWxhYmxlGAsgASgDIuQBChBQYXJpdHlEaWZmZXJlbmNlEgoKAmlkGAEgASgJEhEKCXJlZmVyZW5jZRgCIAEoCRITCgZzZXJ2ZWQYAyABKAJIAIgBARIXCgpyZWNvbXB1dGVkGAQgASgCSAGIAQESLgoGc3RhdHVzGAUgASgOMh4ud2VmdC5mZWF0dXJlLnYxLkZlYXR1cmVTdGF0dXMSEQoJaW5fZmxpZ2h0GAYgASgIEhEKCWhpbmRzaWdodBgHIAEoCBITCgt1bmF2YWlsYWJsZRgIIAEoCEIJCgdfc2VydmVkQg0KC19yZWNvbXB1dGVkIsUBChNDaGVja1Bhcml0eVJlc3BvbnNlEhIKCnJlbGVhc2VfaWQYASABKAkSFgoOY29tcGFyZWRfY291bnQYAiABKAMSGAoQaW5jb21wbGV0ZV9jb3VudBgDIAEoAxIwCghmZWF0dXJlcxgEIAMoCzIeLndlZnQuZmVhdHVyZS52MS5GZWF0dXJlUGFyaXR5EjYKC2RpZmZlcmVuY2VzGAUgAygLMiEud2VmdC5mZWF0dXJlLnYxLlBhcml0eURpZmZlcmVuY2Uq5AEKDUZlYXR1cmVTdGF0dXMSHgoaRkVBVFVSRV9TVEFUVVNfVU5TUEVDSUZJRUQQABIaChZGRUFUVVJFX1NUQVRVU19QUkVTRU5UEAESFwoTRkVBVFVSRV9TVEFUVVNfTlVMTBACEhwKGEZFQVRVUkVfU1RBVFVTX05PVF9GT1VORBADEiIKHkZFQVRVUkVfU1RBVFVTX09VVFNJREVfTUFYX0FHRRAEEhwKGEZFQVRVUkVfU1RBVFVTX0RFRkFVTFRFRBAFEh4KGkZFQVRVUkVfU1RBVFVTX1VOQVZBSUxBQkxFEAYqcAoPTWF0ZXJpYWxpemVNb2RlEiAKHE1BVEVSSUFMSVpFX01PREVfVU5TUEVDSUZJRUQQABIZChVNQVRFUklBTElaRV9NT0RFX0ZVTEwQARIgChxNQVRFUklBTElaRV9NT0RFX0lOQ1JFTUVOVEFMEAIqlgEKEUV4cGVjdGF0aW9uUG9saWN5EiIKHkVYUEVDVEFUSU9OX1BPTElDWV9VTlNQRUNJRklFRBAAEhsKF0VYUEVDVEFUSU9OX1BPTElDWV9XQVJOEAESIQodRVhQRUNUQVRJT05fUE9MSUNZX1FVQVJBTlRJTkUQAhIdChlFWFBFQ1RBVElPTl9QT0xJQ1lfUkVKRUNUEAMy/AkKDkZlYXR1cmVTZXJ2aWNlEm8KEUdldE9ubGluZUZlYXR1cmVzEikud2VmdC5mZWF0dXJlLnYxLkdldE9ubGluZUZlYXR1cmVzUmVxdWVzdBoqLndlZnQuZmVhdHVyZS52MS5HZXRPbmxpbmVGZWF0dXJlc1Jlc3BvbnNlIgOQAgESZgoOR2V0RGVmaW5pdGlvbnMSJi53ZWZ0LmZlYXR1cmUudjEuR2V0RGVmaW5pdGlvbnNSZXF1ZXN0Gicud2VmdC5mZWF0dXJlLnYxLkdldERlZmluaXRpb25zUmVzcG9uc2UiA5ACARJICgRQdXNoEhwud2VmdC5mZWF0dXJlLnYxLlB1c2hSZXF1ZXN0Gh0ud2VmdC5mZWF0dXJlLnYxLlB1c2hSZXNwb25zZSIDkAICEmYKDkxpc3RRdWFyYW50aW5lEiYud2VmdC5mZWF0dXJlLnYxLkxpc3RRdWFyYW50aW5lUmVxdWVzdBonLndlZnQuZmVhdHVyZS52MS5MaXN0UXVhcmFudGluZVJlc3BvbnNlIgOQAgESbwoRUmVzb2x2ZVF1YXJhbnRpbmUSKS53ZWZ0LmZlYXR1cmUudjEuUmVzb2x2ZVF1YXJhbnRpbmVSZXF1ZXN0Gioud2VmdC5mZWF0dXJlLnYxLlJlc29sdmVRdWFyYW50aW5lUmVzcG9uc2UiA5ACAhJmCg5MaXN0RW50aXR5S2V5cxImLndlZnQuZmVhdHVyZS52MS5MaXN0RW50aXR5S2V5c1JlcXVlc3QaJy53ZWZ0LmZlYXR1cmUudjEuTGlzdEVudGl0eUtleXNSZXNwb25zZSIDkAIBEl8KC01hdGVyaWFsaXplEiMud2VmdC5mZWF0dXJlLnYxLk1hdGVyaWFsaXplUmVxdWVzdBokLndlZnQuZmVhdHVyZS52MS5NYXRlcmlhbGl6ZVJlc3BvbnNlIgOQAgIwARJjCg1Sb2xsQmFja1ZpZXdzEiUud2VmdC5mZWF0dXJlLnYxLlJvbGxCYWNrVmlld3NSZXF1ZXN0GiYud2VmdC5mZWF0dXJlLnYxLlJvbGxCYWNrVmlld3NSZXNwb25zZSIDkAICEngKFExpc3RNYXRlcmlhbGl6YXRpb25zEiwud2VmdC5mZWF0dXJlLnYxLkxpc3RNYXRlcmlhbGl6YXRpb25zUmVxdWVzdBotLndlZnQuZmVhdHVyZS52MS5MaXN0TWF0ZXJpYWxpemF0aW9uc1Jlc3BvbnNlIgOQAgESdQoTR2V0VmFsaWRhdGlvblJlcG9ydBIrLndlZnQuZmVhdHVyZS52MS5HZXRWYWxpZGF0aW9uUmVwb3J0UmVxdWVzdBosLndlZnQuZmVhdHVyZS52MS5HZXRWYWxpZGF0aW9uUmVwb3J0UmVzcG9uc2UiA5ACARJuChBCdWlsZFRyYWluaW5nU2V0Eigud2VmdC5mZWF0dXJlLnYxLkJ1aWxkVHJhaW5pbmdTZXRSZXF1ZXN0Gikud2VmdC5mZWF0dXJlLnYxLkJ1aWxkVHJhaW5pbmdTZXRSZXNwb25zZSIDkAICMAESXwoLQ2hlY2tQYXJpdHkSIy53ZWZ0LmZlYXR1cmUudjEuQ2hlY2tQYXJpdHlSZXF1ZXN0GiQud2VmdC5mZWF0dXJlLnYxLkNoZWNrUGFyaXR5UmVzcG9uc2UiA5ACASgBYgZwcm90bzM", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Float32 values.
@@ -962,6 +962,313 @@ export const PushResponseSchema: GenMessage<PushResponse> = /*@__PURE__*/
   messageDesc(file_weft_feature_v1_feature, 22);
 
 /**
+ * Asks what was set aside.
+ *
+ * @generated from message weft.feature.v1.ListQuarantineRequest
+ */
+export type ListQuarantineRequest = Message<"weft.feature.v1.ListQuarantineRequest"> & {
+  /**
+   * Scenario name.
+   *
+   * @generated from field: string scenario = 1;
+   */
+  scenario: string;
+
+  /**
+   * Source whose events are listed; none are when empty.
+   *
+   * @generated from field: string source = 2;
+   */
+  source: string;
+
+  /**
+   * Only events with this reason; any when empty.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * Events a page, 1 to 1,000; default 100.
+   *
+   * @generated from field: int32 page_size = 4;
+   */
+  pageSize: number;
+
+  /**
+   * Page to go on with.
+   *
+   * @generated from field: string page_token = 5;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message weft.feature.v1.ListQuarantineRequest.
+ * Use `create(ListQuarantineRequestSchema)` to create a new message.
+ */
+export const ListQuarantineRequestSchema: GenMessage<ListQuarantineRequest> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 23);
+
+/**
+ * What was set aside of one source for one reason.
+ *
+ * @generated from message weft.feature.v1.QuarantineSummary
+ */
+export type QuarantineSummary = Message<"weft.feature.v1.QuarantineSummary"> & {
+  /**
+   * Source name.
+   *
+   * @generated from field: string source = 1;
+   */
+  source: string;
+
+  /**
+   * Name of the rule that was broken, such as MESSAGE_UNREADABLE.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Events ever set aside.
+   *
+   * @generated from field: int64 count = 3;
+   */
+  count: bigint;
+
+  /**
+   * Events that are still kept: neither taken in nor dropped, by a person or by the quarantine's bound.
+   *
+   * @generated from field: int64 kept_count = 4;
+   */
+  keptCount: bigint;
+
+  /**
+   * When the first one was set aside.
+   *
+   * @generated from field: google.protobuf.Timestamp first_time = 5;
+   */
+  firstTime?: Timestamp | undefined;
+
+  /**
+   * When the last one was set aside.
+   *
+   * @generated from field: google.protobuf.Timestamp last_time = 6;
+   */
+  lastTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message weft.feature.v1.QuarantineSummary.
+ * Use `create(QuarantineSummarySchema)` to create a new message.
+ */
+export const QuarantineSummarySchema: GenMessage<QuarantineSummary> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 24);
+
+/**
+ * An event that was set aside.
+ *
+ * @generated from message weft.feature.v1.QuarantinedEvent
+ */
+export type QuarantinedEvent = Message<"weft.feature.v1.QuarantinedEvent"> & {
+  /**
+   * Number of the event, rising in the order of arrival.
+   *
+   * @generated from field: int64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * Name of the rule that was broken.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * What is wrong, for a person.
+   *
+   * @generated from field: string detail = 3;
+   */
+  detail: string;
+
+  /**
+   * Where the event came from, such as `kafka/payments/3/1207`.
+   *
+   * @generated from field: string origin = 4;
+   */
+  origin: string;
+
+  /**
+   * When it was set aside.
+   *
+   * @generated from field: google.protobuf.Timestamp time = 5;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * The event: a JSON object of its fields, or the message's text; cut after 4,096 characters, empty where it was too large to keep.
+   *
+   * @generated from field: string content = 6;
+   */
+  content: string;
+};
+
+/**
+ * Describes the message weft.feature.v1.QuarantinedEvent.
+ * Use `create(QuarantinedEventSchema)` to create a new message.
+ */
+export const QuarantinedEventSchema: GenMessage<QuarantinedEvent> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 25);
+
+/**
+ * What was set aside.
+ *
+ * @generated from message weft.feature.v1.ListQuarantineResponse
+ */
+export type ListQuarantineResponse = Message<"weft.feature.v1.ListQuarantineResponse"> & {
+  /**
+   * Counts, by source and reason.
+   *
+   * @generated from field: repeated weft.feature.v1.QuarantineSummary summaries = 1;
+   */
+  summaries: QuarantineSummary[];
+
+  /**
+   * Events of the source asked for, in the order of arrival.
+   *
+   * @generated from field: repeated weft.feature.v1.QuarantinedEvent events = 2;
+   */
+  events: QuarantinedEvent[];
+
+  /**
+   * Next page; empty at the end.
+   *
+   * @generated from field: string next_page_token = 3;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message weft.feature.v1.ListQuarantineResponse.
+ * Use `create(ListQuarantineResponseSchema)` to create a new message.
+ */
+export const ListQuarantineResponseSchema: GenMessage<ListQuarantineResponse> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 26);
+
+/**
+ * Takes events out of quarantine.
+ *
+ * @generated from message weft.feature.v1.ResolveQuarantineRequest
+ */
+export type ResolveQuarantineRequest = Message<"weft.feature.v1.ResolveQuarantineRequest"> & {
+  /**
+   * Scenario name.
+   *
+   * @generated from field: string scenario = 1;
+   */
+  scenario: string;
+
+  /**
+   * Source name.
+   *
+   * @generated from field: string source = 2;
+   */
+  source: string;
+
+  /**
+   * Only events with this reason; any when empty.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * Only events with these numbers, at most 1,000; any when empty.
+   *
+   * @generated from field: repeated int64 ids = 4;
+   */
+  ids: bigint[];
+
+  /**
+   * What is done with them.
+   *
+   * @generated from field: weft.feature.v1.ResolveQuarantineRequest.Action action = 5;
+   */
+  action: ResolveQuarantineRequest_Action;
+};
+
+/**
+ * Describes the message weft.feature.v1.ResolveQuarantineRequest.
+ * Use `create(ResolveQuarantineRequestSchema)` to create a new message.
+ */
+export const ResolveQuarantineRequestSchema: GenMessage<ResolveQuarantineRequest> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 27);
+
+/**
+ * What is done with them.
+ *
+ * @generated from enum weft.feature.v1.ResolveQuarantineRequest.Action
+ */
+export enum ResolveQuarantineRequest_Action {
+  /**
+   * Refused.
+   *
+   * @generated from enum value: ACTION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Takes them in, whatever the source expects of its rows; what cannot be read even now stays.
+   *
+   * @generated from enum value: ACTION_REPLAY = 1;
+   */
+  REPLAY = 1,
+
+  /**
+   * Forgets them.
+   *
+   * @generated from enum value: ACTION_DROP = 2;
+   */
+  DROP = 2,
+}
+
+/**
+ * Describes the enum weft.feature.v1.ResolveQuarantineRequest.Action.
+ */
+export const ResolveQuarantineRequest_ActionSchema: GenEnum<ResolveQuarantineRequest_Action> = /*@__PURE__*/
+  enumDesc(file_weft_feature_v1_feature, 27, 0);
+
+/**
+ * What became of them.
+ *
+ * @generated from message weft.feature.v1.ResolveQuarantineResponse
+ */
+export type ResolveQuarantineResponse = Message<"weft.feature.v1.ResolveQuarantineResponse"> & {
+  /**
+   * Events that were taken in or forgotten.
+   *
+   * @generated from field: int64 resolved_count = 1;
+   */
+  resolvedCount: bigint;
+
+  /**
+   * Events that could not be read, and stay.
+   *
+   * @generated from field: int64 kept_count = 2;
+   */
+  keptCount: bigint;
+};
+
+/**
+ * Describes the message weft.feature.v1.ResolveQuarantineResponse.
+ * Use `create(ResolveQuarantineResponseSchema)` to create a new message.
+ */
+export const ResolveQuarantineResponseSchema: GenMessage<ResolveQuarantineResponse> = /*@__PURE__*/
+  messageDesc(file_weft_feature_v1_feature, 28);
+
+/**
  * Asks for keys.
  *
  * @generated from message weft.feature.v1.ListEntityKeysRequest
@@ -1001,7 +1308,7 @@ export type ListEntityKeysRequest = Message<"weft.feature.v1.ListEntityKeysReque
  * Use `create(ListEntityKeysRequestSchema)` to create a new message.
  */
 export const ListEntityKeysRequestSchema: GenMessage<ListEntityKeysRequest> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 23);
+  messageDesc(file_weft_feature_v1_feature, 29);
 
 /**
  * The keys.
@@ -1029,7 +1336,7 @@ export type ListEntityKeysResponse = Message<"weft.feature.v1.ListEntityKeysResp
  * Use `create(ListEntityKeysResponseSchema)` to create a new message.
  */
 export const ListEntityKeysResponseSchema: GenMessage<ListEntityKeysResponse> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 24);
+  messageDesc(file_weft_feature_v1_feature, 30);
 
 /**
  * Loads sources into the online store.
@@ -1071,7 +1378,7 @@ export type MaterializeRequest = Message<"weft.feature.v1.MaterializeRequest"> &
  * Use `create(MaterializeRequestSchema)` to create a new message.
  */
 export const MaterializeRequestSchema: GenMessage<MaterializeRequest> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 25);
+  messageDesc(file_weft_feature_v1_feature, 31);
 
 /**
  * What readers see of a view after a materialization.
@@ -1113,7 +1420,7 @@ export type MaterializedView = Message<"weft.feature.v1.MaterializedView"> & {
  * Use `create(MaterializedViewSchema)` to create a new message.
  */
 export const MaterializedViewSchema: GenMessage<MaterializedView> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 26);
+  messageDesc(file_weft_feature_v1_feature, 32);
 
 /**
  * How the generation came to be.
@@ -1154,7 +1461,7 @@ export enum MaterializedView_Outcome {
  * Describes the enum weft.feature.v1.MaterializedView.Outcome.
  */
 export const MaterializedView_OutcomeSchema: GenEnum<MaterializedView_Outcome> = /*@__PURE__*/
-  enumDesc(file_weft_feature_v1_feature, 26, 0);
+  enumDesc(file_weft_feature_v1_feature, 32, 0);
 
 /**
  * Progress of a materialization.
@@ -1217,7 +1524,7 @@ export type MaterializeResponse = Message<"weft.feature.v1.MaterializeResponse">
  * Use `create(MaterializeResponseSchema)` to create a new message.
  */
 export const MaterializeResponseSchema: GenMessage<MaterializeResponse> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 27);
+  messageDesc(file_weft_feature_v1_feature, 33);
 
 /**
  * Takes views back to the generation before.
@@ -1253,7 +1560,7 @@ export type RollBackViewsRequest = Message<"weft.feature.v1.RollBackViewsRequest
  * Use `create(RollBackViewsRequestSchema)` to create a new message.
  */
 export const RollBackViewsRequestSchema: GenMessage<RollBackViewsRequest> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 28);
+  messageDesc(file_weft_feature_v1_feature, 34);
 
 /**
  * The views after it.
@@ -1274,7 +1581,7 @@ export type RollBackViewsResponse = Message<"weft.feature.v1.RollBackViewsRespon
  * Use `create(RollBackViewsResponseSchema)` to create a new message.
  */
 export const RollBackViewsResponseSchema: GenMessage<RollBackViewsResponse> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 29);
+  messageDesc(file_weft_feature_v1_feature, 35);
 
 /**
  * A view that was asked to go back.
@@ -1309,7 +1616,7 @@ export type RolledBackView = Message<"weft.feature.v1.RolledBackView"> & {
  * Use `create(RolledBackViewSchema)` to create a new message.
  */
 export const RolledBackViewSchema: GenMessage<RolledBackView> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 30);
+  messageDesc(file_weft_feature_v1_feature, 36);
 
 /**
  * Asks for materializations.
@@ -1337,7 +1644,7 @@ export type ListMaterializationsRequest = Message<"weft.feature.v1.ListMateriali
  * Use `create(ListMaterializationsRequestSchema)` to create a new message.
  */
 export const ListMaterializationsRequestSchema: GenMessage<ListMaterializationsRequest> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 31);
+  messageDesc(file_weft_feature_v1_feature, 37);
 
 /**
  * The materializations.
@@ -1358,7 +1665,7 @@ export type ListMaterializationsResponse = Message<"weft.feature.v1.ListMaterial
  * Use `create(ListMaterializationsResponseSchema)` to create a new message.
  */
 export const ListMaterializationsResponseSchema: GenMessage<ListMaterializationsResponse> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 32);
+  messageDesc(file_weft_feature_v1_feature, 38);
 
 /**
  * A materialization, as far as it is or as it ended.
@@ -1463,7 +1770,7 @@ export type Materialization = Message<"weft.feature.v1.Materialization"> & {
  * Use `create(MaterializationSchema)` to create a new message.
  */
 export const MaterializationSchema: GenMessage<Materialization> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 33);
+  messageDesc(file_weft_feature_v1_feature, 39);
 
 /**
  * Where it is.
@@ -1518,7 +1825,7 @@ export enum Materialization_State {
  * Describes the enum weft.feature.v1.Materialization.State.
  */
 export const Materialization_StateSchema: GenEnum<Materialization_State> = /*@__PURE__*/
-  enumDesc(file_weft_feature_v1_feature, 33, 0);
+  enumDesc(file_weft_feature_v1_feature, 39, 0);
 
 /**
  * Asks for a report.
@@ -1546,7 +1853,7 @@ export type GetValidationReportRequest = Message<"weft.feature.v1.GetValidationR
  * Use `create(GetValidationReportRequestSchema)` to create a new message.
  */
 export const GetValidationReportRequestSchema: GenMessage<GetValidationReportRequest> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 34);
+  messageDesc(file_weft_feature_v1_feature, 40);
 
 /**
  * The report.
@@ -1588,7 +1895,7 @@ export type GetValidationReportResponse = Message<"weft.feature.v1.GetValidation
  * Use `create(GetValidationReportResponseSchema)` to create a new message.
  */
 export const GetValidationReportResponseSchema: GenMessage<GetValidationReportResponse> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 35);
+  messageDesc(file_weft_feature_v1_feature, 41);
 
 /**
  * What one expectation found.
@@ -1651,7 +1958,7 @@ export type ExpectationResult = Message<"weft.feature.v1.ExpectationResult"> & {
  * Use `create(ExpectationResultSchema)` to create a new message.
  */
 export const ExpectationResultSchema: GenMessage<ExpectationResult> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 36);
+  messageDesc(file_weft_feature_v1_feature, 42);
 
 /**
  * Builds a training set.
@@ -1693,7 +2000,7 @@ export type BuildTrainingSetRequest = Message<"weft.feature.v1.BuildTrainingSetR
  * Use `create(BuildTrainingSetRequestSchema)` to create a new message.
  */
 export const BuildTrainingSetRequestSchema: GenMessage<BuildTrainingSetRequest> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 37);
+  messageDesc(file_weft_feature_v1_feature, 43);
 
 /**
  * Progress of a build.
@@ -1756,7 +2063,7 @@ export type BuildTrainingSetResponse = Message<"weft.feature.v1.BuildTrainingSet
  * Use `create(BuildTrainingSetResponseSchema)` to create a new message.
  */
 export const BuildTrainingSetResponseSchema: GenMessage<BuildTrainingSetResponse> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 38);
+  messageDesc(file_weft_feature_v1_feature, 44);
 
 /**
  * A request field as it was sent; without a kind where it was not known.
@@ -1809,7 +2116,7 @@ export type ServedValue = Message<"weft.feature.v1.ServedValue"> & {
  * Use `create(ServedValueSchema)` to create a new message.
  */
 export const ServedValueSchema: GenMessage<ServedValue> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 39);
+  messageDesc(file_weft_feature_v1_feature, 45);
 
 /**
  * A vector as it was served.
@@ -1873,7 +2180,7 @@ export type ServedVector = Message<"weft.feature.v1.ServedVector"> & {
  * Use `create(ServedVectorSchema)` to create a new message.
  */
 export const ServedVectorSchema: GenMessage<ServedVector> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 40);
+  messageDesc(file_weft_feature_v1_feature, 46);
 
 /**
  * How far a served number of one type may be from the recomputed one.
@@ -1901,7 +2208,7 @@ export type ParityTolerance = Message<"weft.feature.v1.ParityTolerance"> & {
  * Use `create(ParityToleranceSchema)` to create a new message.
  */
 export const ParityToleranceSchema: GenMessage<ParityTolerance> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 41);
+  messageDesc(file_weft_feature_v1_feature, 47);
 
 /**
  * A part of the vectors to check.
@@ -1951,7 +2258,7 @@ export type CheckParityRequest = Message<"weft.feature.v1.CheckParityRequest"> &
  * Use `create(CheckParityRequestSchema)` to create a new message.
  */
 export const CheckParityRequestSchema: GenMessage<CheckParityRequest> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 42);
+  messageDesc(file_weft_feature_v1_feature, 48);
 
 /**
  * How one feature compares. Every vector that was compared is in one of the counts.
@@ -2043,7 +2350,7 @@ export type FeatureParity = Message<"weft.feature.v1.FeatureParity"> & {
  * Use `create(FeatureParitySchema)` to create a new message.
  */
 export const FeatureParitySchema: GenMessage<FeatureParity> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 43);
+  messageDesc(file_weft_feature_v1_feature, 49);
 
 /**
  * A value that disagrees.
@@ -2113,7 +2420,7 @@ export type ParityDifference = Message<"weft.feature.v1.ParityDifference"> & {
  * Use `create(ParityDifferenceSchema)` to create a new message.
  */
 export const ParityDifferenceSchema: GenMessage<ParityDifference> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 44);
+  messageDesc(file_weft_feature_v1_feature, 50);
 
 /**
  * How served vectors compare with the offline store.
@@ -2162,7 +2469,7 @@ export type CheckParityResponse = Message<"weft.feature.v1.CheckParityResponse">
  * Use `create(CheckParityResponseSchema)` to create a new message.
  */
 export const CheckParityResponseSchema: GenMessage<CheckParityResponse> = /*@__PURE__*/
-  messageDesc(file_weft_feature_v1_feature, 45);
+  messageDesc(file_weft_feature_v1_feature, 51);
 
 /**
  * What a read found for one value.
@@ -2339,6 +2646,26 @@ export const FeatureService: GenService<{
     methodKind: "unary";
     input: typeof PushRequestSchema;
     output: typeof PushResponseSchema;
+  },
+  /**
+   * Lists what was set aside because it could not be taken in: counts by source and reason, and events of one source.
+   *
+   * @generated from rpc weft.feature.v1.FeatureService.ListQuarantine
+   */
+  listQuarantine: {
+    methodKind: "unary";
+    input: typeof ListQuarantineRequestSchema;
+    output: typeof ListQuarantineResponseSchema;
+  },
+  /**
+   * Takes events out of quarantine: in, as the source is defined now, or away.
+   *
+   * @generated from rpc weft.feature.v1.FeatureService.ResolveQuarantine
+   */
+  resolveQuarantine: {
+    methodKind: "unary";
+    input: typeof ResolveQuarantineRequestSchema;
+    output: typeof ResolveQuarantineResponseSchema;
   },
   /**
    * Lists the keys of an entity that a view holds, in key order.
