@@ -7,8 +7,9 @@ const registers = 1 << registerBits;
 const rankBits = 52;
 /** Ranks fit in 6 bits; a code is `register * 64 + rank`. */
 const rankSpan = 64;
-const registersPerWord = 8;
-const denseWords = Math.ceil(registers / registersPerWord);
+/** Words of all registers, a byte each. */
+const denseWords = registers / 8;
+const topBits = 0x8080_8080 | 0;
 
 /** Greatest relative standard error of an estimate: 1.04 / sqrt(4096). */
 export const distinctStandardError = 1.04 / Math.sqrt(registers);
@@ -16,68 +17,72 @@ export const distinctStandardError = 1.04 / Math.sqrt(registers);
 /**
  * HyperLogLog (Flajolet et al. 2007) with 4,096 registers and Ertl's estimator (2017, arXiv 1702.01284, algorithm 6),
  * which needs no table and no switch between ranges. Packed: words that follow, then either a code a non-zero register,
- * in order, or all registers, eight a word.
+ * in order, or all registers, a byte each; no such byte is above 0x35, so that no word of them reads as a NaN.
  */
 export class DistinctSketch implements Sketch {
   readonly #ranks = new Uint8Array(registers);
-  #used = 0;
+  /** The same registers, four a word. */
+  readonly #quads = new Int32Array(this.#ranks.buffer);
+  #isEmpty = true;
 
   clear(): void {
-    if (this.#used === 0) return;
-    this.#ranks.fill(0);
-    this.#used = 0;
+    if (!this.#isEmpty) this.#ranks.fill(0);
+    this.#isEmpty = true;
   }
 
   add(code: number): void {
     if (Number.isNaN(code)) return;
-    this.#raise(Math.floor(code / rankSpan), code % rankSpan);
+    const register = Math.floor(code / rankSpan);
+    const rank = code % rankSpan;
+    if (rank > (this.#ranks[register] ?? 0)) this.#ranks[register] = rank;
+    this.#isEmpty = false;
   }
 
   addPacked(words: Float64Array, from: number): number {
     const length = words[from] ?? 0;
-    let at = from + 1;
+    const end = from + 1 + length;
     if (length < denseWords) {
-      for (const end = at + length; at < end; at++) this.add(words[at] ?? Number.NaN);
-      return at;
+      for (let at = from + 1; at < end; at++) this.add(words[at] ?? Number.NaN);
+      return end;
     }
-    for (let register = 0; register < registers; at++) {
-      let rest = words[at] ?? 0;
-      for (let i = 0; i < registersPerWord && register < registers; i++) {
-        const rank = rest % rankSpan;
-        if (rank > 0) this.#raise(register, rank);
-        rest = (rest - rank) / rankSpan;
-        register++;
-      }
+    const others = new Int32Array(words.buffer, words.byteOffset + 8 * (from + 1), registers / 4);
+    const quads = this.#quads;
+    for (let i = 0; i < quads.length; i++) {
+      const a = quads[i] ?? 0;
+      const b = others[i] ?? 0;
+      // The top bit of each byte says whether a's is at least b's: no byte reaches 0x80, so nothing is borrowed.
+      const mask = Math.imul((((a | topBits) - b) & topBits) >>> 7, 0xff);
+      quads[i] = (a & mask) | (b & ~mask);
     }
-    return at;
+    this.#isEmpty = false;
+    return end;
   }
 
   packedWords(): number {
-    return 1 + Math.min(this.#used, denseWords);
+    return 1 + Math.min(this.#used(), denseWords);
   }
 
   pack(words: Float64Array, to: number): number {
-    const ranks = this.#ranks;
+    const used = this.#used();
+    const length = Math.min(used, denseWords);
+    words[to] = length;
     let at = to + 1;
-    if (this.#used < denseWords) {
-      for (let register = 0; register < registers; register++) {
-        const rank = ranks[register] ?? 0;
-        if (rank > 0) words[at++] = register * rankSpan + rank;
+    if (used < denseWords)
+      for (let i = 0; i < this.#quads.length; i++) {
+        if (this.#quads[i] === 0) continue;
+        for (let register = 4 * i; register < 4 * i + 4; register++) {
+          const rank = this.#ranks[register] ?? 0;
+          if (rank > 0) words[at++] = register * rankSpan + rank;
+        }
       }
-    } else
-      for (let first = 0; first < registers; first += registersPerWord) {
-        let word = 0;
-        for (let i = registersPerWord - 1; i >= 0; i--) word = word * rankSpan + (ranks[first + i] ?? 0);
-        words[at++] = word;
-      }
-    words[to] = at - to - 1;
-    return at;
+    else new Uint8Array(words.buffer, words.byteOffset + 8 * at, registers).set(this.#ranks);
+    return to + 1 + length;
   }
 
   /** The estimate, rounded to a whole number; 0 where nothing was added. */
   estimate(): number {
-    if (this.#used === 0) return 0;
-    const counts = new Array<number>(rankBits + 2).fill(0);
+    if (this.#isEmpty) return 0;
+    const counts = new Float64Array(rankBits + 2);
     for (const rank of this.#ranks) counts[rank] = (counts[rank] ?? 0) + 1;
     let z = registers * tau(1 - (counts[rankBits + 1] ?? 0) / registers);
     for (let rank = rankBits; rank >= 1; rank--) z = 0.5 * (z + (counts[rank] ?? 0));
@@ -85,10 +90,15 @@ export class DistinctSketch implements Sketch {
     return Math.round((registers * registers) / (2 * Math.LN2 * z));
   }
 
-  #raise(register: number, rank: number): void {
-    const known = this.#ranks[register] ?? 0;
-    if (known === 0) this.#used++;
-    if (rank > known) this.#ranks[register] = rank;
+  /** Registers that are not zero. */
+  #used(): number {
+    if (this.#isEmpty) return 0;
+    let used = 0;
+    for (const quad of this.#quads) {
+      if (quad === 0) continue;
+      used += (quad & 0xff ? 1 : 0) + (quad & 0xff00 ? 1 : 0) + (quad & 0xff_0000 ? 1 : 0) + (quad >>> 24 ? 1 : 0);
+    }
+    return used;
   }
 }
 

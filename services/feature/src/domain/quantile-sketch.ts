@@ -42,69 +42,114 @@ function edgeOf(code: number): number {
   return bits.getFloat64(0);
 }
 
+/** A packed bucket: its code, made positive, in the upper bits, and its count, below 2^34, in the lower. */
+const countSpan = 2 ** 34;
+const codeOffset = 2 ** 17;
+/** Values added one by one that wait to be merged. */
+const looseMax = 512;
+
 /**
  * DDSketch (Masson, Rim, Lee 2019) with buckets that are linear inside an octave: counts by bucket, so that sketches add
  * up. Where there are more than `quantileBucketsMax` buckets the lowest are taken together, which leaves the upper
- * quantiles as they are; what is left does not depend on when that happened. Packed: words that follow, then code and
- * count of each bucket, in order.
+ * quantiles as they are; what is left does not depend on when that happened. Packed: words that follow, then a word a
+ * bucket, in order.
  */
 export class QuantileSketch implements Sketch {
-  readonly #counts = new Map<number, number>();
-  #total = 0;
+  /** Buckets in order, packed. */
+  #buckets = new Float64Array(64);
+  #size = 0;
+  /** What the next merge writes into. */
+  #spare = new Float64Array(64);
+  readonly #loose = new Float64Array(looseMax);
+  #looseCount = 0;
 
   clear(): void {
-    this.#counts.clear();
-    this.#total = 0;
+    this.#size = 0;
+    this.#looseCount = 0;
   }
 
   add(code: number): void {
-    if (!Number.isNaN(code)) this.#add(code, 1);
+    if (Number.isNaN(code)) return;
+    if (this.#looseCount === looseMax) this.#settle();
+    this.#loose[this.#looseCount++] = (code + codeOffset) * countSpan + 1;
   }
 
   addPacked(words: Float64Array, from: number): number {
     const end = from + 1 + (words[from] ?? 0);
-    for (let at = from + 1; at < end; at += 2) this.#add(words[at] ?? 0, words[at + 1] ?? 0);
+    this.#merge(words, from + 1, end);
     return end;
   }
 
   packedWords(): number {
-    return 1 + 2 * Math.min(this.#counts.size, quantileBucketsMax);
+    this.#settle();
+    return 1 + this.#size;
   }
 
   pack(words: Float64Array, to: number): number {
-    let at = to + 1;
-    for (const [code, count] of this.#buckets()) {
-      words[at] = code;
-      words[at + 1] = count;
-      at += 2;
-    }
-    words[to] = at - to - 1;
-    return at;
+    this.#settle();
+    words[to] = this.#size;
+    words.set(this.#buckets.subarray(0, this.#size), to + 1);
+    return to + 1 + this.#size;
   }
 
   /** The value at place floor(quantile * (count - 1)) of the values in order, within `quantileRelativeError`; NaN where there is none. */
   quantile(quantile: number): number {
-    let after = Math.floor(quantile * (this.#total - 1)) + 1;
-    for (const [code, count] of this.#buckets()) {
-      after -= count;
-      if (after <= 0) return quantileValue(code);
+    this.#settle();
+    let total = 0;
+    for (let i = 0; i < this.#size; i++) total += (this.#buckets[i] ?? 0) % countSpan;
+    let after = Math.floor(quantile * (total - 1)) + 1;
+    for (let i = 0; i < this.#size; i++) {
+      const bucket = this.#buckets[i] ?? 0;
+      after -= bucket % countSpan;
+      if (after <= 0) return quantileValue(Math.floor(bucket / countSpan) - codeOffset);
     }
     return Number.NaN;
   }
 
-  #add(code: number, count: number): void {
-    this.#counts.set(code, (this.#counts.get(code) ?? 0) + count);
-    this.#total += count;
+  /** Merges what was added one by one. */
+  #settle(): void {
+    if (this.#looseCount === 0) return;
+    const loose = this.#loose.subarray(0, this.#looseCount).sort();
+    this.#looseCount = 0;
+    this.#merge(loose, 0, loose.length);
   }
 
-  /** Buckets in order, bounded. */
-  #buckets(): [number, number][] {
-    const sorted = [...this.#counts].sort(([a], [b]) => a - b);
-    const excess = sorted.length - quantileBucketsMax;
-    if (excess <= 0) return sorted;
-    const kept = sorted.slice(excess);
-    const lowest = kept[0];
-    if (lowest !== undefined) for (let i = 0; i < excess; i++) lowest[1] += sorted[i]?.[1] ?? 0;
-    return kept;
+  /** Merges packed buckets that are in order; where some have the same code, they are added up. */
+  #merge(others: Float64Array, from: number, end: number): void {
+    const own = this.#buckets;
+    const most = this.#size + end - from;
+    if (this.#spare.length < most) this.#spare = new Float64Array(2 * most);
+    const into = this.#spare;
+    let size = 0;
+    let code = -1;
+    let at = 0;
+    let other = from;
+    while (at < this.#size || other < end) {
+      const a = at < this.#size ? (own[at] ?? 0) : Number.POSITIVE_INFINITY;
+      const b = other < end ? (others[other] ?? 0) : Number.POSITIVE_INFINITY;
+      const bucket = Math.min(a, b);
+      if (a <= b) at++;
+      else other++;
+      const next = Math.floor(bucket / countSpan);
+      if (next === code) into[size - 1] = (into[size - 1] ?? 0) + (bucket - next * countSpan);
+      else into[size++] = bucket;
+      code = next;
+    }
+    this.#spare = own;
+    this.#buckets = into;
+    this.#size = size;
+    this.#bound();
+  }
+
+  /** Takes the lowest buckets together where there are too many. */
+  #bound(): void {
+    const excess = this.#size - quantileBucketsMax;
+    if (excess <= 0) return;
+    const buckets = this.#buckets;
+    let taken = 0;
+    for (let i = 0; i < excess; i++) taken += (buckets[i] ?? 0) % countSpan;
+    buckets.copyWithin(0, excess, this.#size);
+    this.#size = quantileBucketsMax;
+    buckets[0] = (buckets[0] ?? 0) + taken;
   }
 }

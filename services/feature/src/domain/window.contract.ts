@@ -82,6 +82,8 @@ export function windowProperties(casesPerSpan: number): void {
           Math.ceil((newest + 1) / (5 * second)) * 5 * second,
           Math.ceil((newest + 1) / (3_600 * second)) * 3_600 * second,
           newest + 60 * second + (number % 3) - 1,
+          // Before the newest event, as far as a state answers for.
+          newest - Math.floor(random() * Math.min(bounds.hindsightUs, spanUs)),
           newest + Math.floor(random() * spanUs),
         ];
         for (const t of times) {
