@@ -19,9 +19,9 @@ export interface Peers {
 export function peersOf(settings: readonly string[], targets: Partial<Record<ServiceName, string>> = {}): Peers {
   const known = sharedConfigs.map(({ name }) => name);
   const input = readConfigInput(selectSettings(settings, [...known, "config"]));
-  const [process, peers, tls, client, http2] = parseConfig(sharedConfigs, input).settings;
+  const [process, peers, tls, client, http2, compression] = parseConfig(sharedConfigs, input).settings;
   const telemetry = createTelemetry({ service: "cli", logLevel: "silent", otlpEndpoint: "", traceRatio: 0 });
-  const wire = openTransport({ process, tls, client, http2 }, telemetry.metrics, telemetry.logger);
+  const wire = openTransport({ process, tls, client, http2, compression }, telemetry.metrics, telemetry.logger);
   const transports = new Map<ServiceName, Transport>();
   return {
     connect(service) {

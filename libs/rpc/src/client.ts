@@ -129,6 +129,7 @@ function openScope(options: CallOptions): { readonly context: CallScope; close()
     ...(options.metadata === undefined ? {} : { metadata: options.metadata }),
     ...(parent === undefined ? {} : { trace: parent.trace }),
   });
+  context.compresses = options.compress;
   const unsubscribe = parent?.onCancel((reason) => context.cancel(reason));
   const signal = options.signal;
   const abort = signal === undefined ? undefined : () => context.cancel("cancelled");

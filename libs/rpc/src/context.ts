@@ -61,6 +61,11 @@ export class CallScope implements CallContext {
   initialMetadata: Metadata | undefined = undefined;
   /** What the answer ends with: set by a handler, or come from the peer. */
   trailingMetadata: Metadata | undefined = undefined;
+  /**
+   * Whether this side's messages go compressed with gzip: a client's requests, a server's answers to a client that takes
+   * them so. Undefined for what the transport is set to.
+   */
+  compresses: boolean | undefined = undefined;
   #metadata: Metadata | (() => Metadata);
   #listeners: ((reason: CancelReason) => void)[] | undefined = undefined;
   #abort: AbortController | undefined = undefined;

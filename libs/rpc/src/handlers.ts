@@ -34,6 +34,8 @@ export interface CallOptions {
   readonly priority?: number | undefined;
   readonly release?: string | undefined;
   readonly arm?: string | undefined;
+  /** Whether requests go compressed with gzip; default what the transport is set to. In memory nothing is compressed. */
+  readonly compress?: boolean | undefined;
 }
 
 type Caller<M extends DescMethod> = M["methodKind"] extends "unary"

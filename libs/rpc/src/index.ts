@@ -31,6 +31,7 @@ export type { ConnectOptions, Listener, ListenOptions, Router, Transport, WireTr
 export { type ChannelMetrics, createChannelMetrics } from "./weft/channel-metrics.ts";
 export type { ClientOptions } from "./weft/client.ts";
 export { connect as connectWeft } from "./weft/client.ts";
+export type { CompressionOptions } from "./weft/compression.ts";
 export { createConnectionMeter } from "./weft/connection-meter.ts";
 export { weft } from "./weft/index.ts";
 export { listen as listenWeft, type ServerOptions } from "./weft/server.ts";

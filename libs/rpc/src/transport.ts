@@ -4,6 +4,7 @@ import type { Call, Payload } from "./interceptor.ts";
 import type { MethodInfo } from "./method.ts";
 import type { TlsSource } from "./tls/tls-source.ts";
 import type { ChannelSettings } from "./weft/channel.ts";
+import type { CompressionOptions } from "./weft/compression.ts";
 
 /**
  * Carries calls to one peer. `call.context` is the caller's side of the call: its identity, deadline and metadata go to
@@ -44,6 +45,8 @@ export interface ListenOptions {
   readonly http2?: Partial<Http2Options>;
   /** What its connections count with. */
   readonly meter?: Http2Meter;
+  /** Set where answers go compressed with gzip to clients that take them so, unless a handler says otherwise. */
+  readonly compression?: CompressionOptions;
 }
 
 /** A listener that takes calls. */
@@ -63,6 +66,8 @@ export interface ConnectOptions extends Partial<ChannelSettings> {
   readonly serverName?: string;
   /** Calls wait while the peer cannot be reached, until their deadline, rather than fail with UNAVAILABLE. */
   readonly waitForReady?: boolean;
+  /** Set where requests go compressed with gzip, unless a call says otherwise. */
+  readonly compression?: CompressionOptions;
 }
 
 /** One way onto the wire: its server and its clients. */

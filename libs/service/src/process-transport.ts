@@ -13,6 +13,7 @@ import type { Logger, Metrics } from "@weft/telemetry";
 import type { processConfig } from "./settings.ts";
 import {
   type clientConfig,
+  type compressionConfig,
   connectOptions,
   type http2Config,
   openCertificates,
@@ -25,6 +26,7 @@ export interface TransportSettings {
   readonly tls: SettingsOf<typeof tlsConfig>;
   readonly client: SettingsOf<typeof clientConfig>;
   readonly http2: SettingsOf<typeof http2Config>;
+  readonly compression: SettingsOf<typeof compressionConfig>;
 }
 
 /** How calls to and from other processes travel. */
@@ -80,6 +82,7 @@ export function openTransport(settings: TransportSettings, metrics: Metrics, log
     loggedMs = nowMs;
     logger.warn({ why: error.message }, "a client's TLS handshake failed");
   };
+  const { requests, answers, bytesMin } = settings.compression;
   const secure = {
     ...(listeners === undefined ? {} : { tls: listeners }),
     clientCertificates: settings.tls.requireClientCertificates,
@@ -87,6 +90,7 @@ export function openTransport(settings: TransportSettings, metrics: Metrics, log
   const connecting = {
     ...connectOptions(settings.client, settings.http2),
     messageBytesMax,
+    ...(requests ? { compression: { bytesMin } } : {}),
     ...(clients === undefined ? {} : { tls: clients }),
     ...(settings.tls.serverName === "" ? {} : { serverName: settings.tls.serverName }),
   };
@@ -101,6 +105,7 @@ export function openTransport(settings: TransportSettings, metrics: Metrics, log
         http2: settings.http2,
         handshakeFailed,
         meter,
+        ...(answers ? { compression: { bytesMin } } : {}),
         ...secure,
       }),
     connect: (name, target) => wire.connect(target, { ...connecting, metrics: createChannelMetrics(metrics, name) }),

@@ -1,7 +1,7 @@
 import { type ConfigSchema, choice, defineConfig, integer, number, type SettingShape, text } from "@weft/config";
 import { type ServiceName, serviceNames } from "@weft/contracts";
 import { parseTarget } from "@weft/rpc";
-import { clientConfig, http2Config, tlsConfig } from "./transport-settings.ts";
+import { clientConfig, compressionConfig, http2Config, tlsConfig } from "./transport-settings.ts";
 
 /** Settings of the process, whichever services run in it. */
 export const processConfig = defineConfig("process", {
@@ -108,7 +108,14 @@ export const peersConfig = defineConfig(
 );
 
 /** The settings of every process, whichever services run in it. */
-export const sharedConfigs = [processConfig, peersConfig, tlsConfig, clientConfig, http2Config] as const;
+export const sharedConfigs = [
+  processConfig,
+  peersConfig,
+  tlsConfig,
+  clientConfig,
+  http2Config,
+  compressionConfig,
+] as const;
 
 /** A service's schema with the listener's settings. */
 export function withListener(name: ServiceName, config: ConfigSchema): ConfigSchema<SettingShape> {

@@ -94,7 +94,7 @@ export async function startServices(
     ...definitions.map((definition) => withListener(definition.name, definition.config)),
   ] as const;
   const { settings } = parseConfig(schemas, options);
-  const [own, peers, tls, client, http2, ...serviceSettings] = settings;
+  const [own, peers, tls, client, http2, compression, ...serviceSettings] = settings;
   const clock = options.clock ?? systemClock;
   const metrics = createMetrics({ processMetrics: true });
   const started = new Map<ServiceName, Started>();
@@ -112,7 +112,7 @@ export async function startServices(
     });
 
   const ownTelemetry = telemetryOf("process");
-  const wire = openTransport({ process: own, tls, client, http2 }, metrics, ownTelemetry.logger);
+  const wire = openTransport({ process: own, tls, client, http2, compression }, metrics, ownTelemetry.logger);
 
   const transportTo = (owner: ServiceName): Transport => {
     const existing = transports.get(owner);

@@ -29,6 +29,16 @@ export const tlsConfig = defineConfig("tls", {
   }),
 });
 
+/** Messages that go compressed with gzip. Which are taken is no setting: compressed ones always are. */
+export const compressionConfig = defineConfig("compression", {
+  requests: flag({ default: false, doc: "Whether requests to peers go compressed, unless a call says otherwise." }),
+  answers: flag({
+    default: false,
+    doc: "Whether answers go compressed to clients that take them so. The grpc-js transport does not compress answers.",
+  }),
+  bytesMin: integer({ default: 1_024, min: 0, max: 268_435_456, doc: "Smaller messages go as they are, bytes." }),
+});
+
 /** The connections to peers. Their addresses and how calls are spread over them are the targets'. */
 export const clientConfig = defineConfig("client", {
   connections: integer({

@@ -4,6 +4,7 @@ import {
   Client,
   type ClientReadableStream,
   type ClientWritableStream,
+  compressionAlgorithms,
   credentials,
   Metadata as GrpcMetadata,
   type ServiceError,
@@ -40,6 +41,8 @@ export function connect(target: string, options: ConnectOptions): Transport {
     "grpc.initial_reconnect_backoff_ms": backoff?.firstMs ?? 100,
     "grpc.max_reconnect_backoff_ms": backoff?.maxMs ?? 2_000,
     ...keepaliveOptions(http2),
+    // It knows no least size, and no choice a call.
+    ...(options.compression === undefined ? {} : { "grpc.default_compression_algorithm": compressionAlgorithms.gzip }),
     ...(options.idleMs === undefined || options.idleMs === 0 ? {} : { "grpc.client_idle_timeout_ms": options.idleMs }),
     "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
   });

@@ -26,6 +26,7 @@ import { type CallPeer, Channel, type ChannelOptions, type Waiter } from "./chan
 import { noChannelMetrics } from "./channel-metrics.ts";
 import { type Codec, codecOf, keptEncoded, sendMessage } from "./codec.ts";
 import { CompressedMessage } from "./compressed-message.ts";
+import { type CompressionOptions, compress, type SentMessage } from "./compression.ts";
 import type { Link } from "./endpoint.ts";
 import { MessageQueue } from "./message-queue.ts";
 import { MessageReader, type MessageSink, type RawMessage } from "./message-reader.ts";
@@ -217,6 +218,9 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
   #stream: Stream | undefined = undefined;
   /** The request of a method that takes one, encoded before the call waits for a connection, until the peer answers. */
   #request: Encoded | undefined = undefined;
+  #isCompressed = false;
+  /** How requests are compressed; undefined where they are not. */
+  readonly #compression: CompressionOptions | undefined;
   #fields: string[] | undefined = undefined;
   #reader: MessageReader | undefined = undefined;
   #answer: RawMessage | undefined = undefined;
@@ -235,6 +239,13 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
     this.#call = call;
     this.#route = route;
     this.#bytesMax = options.messageBytesMax;
+    const { compresses } = call.context;
+    this.#compression =
+      compresses === undefined
+        ? options.compression
+        : compresses
+          ? (options.compression ?? { bytesMin: 0 })
+          : undefined;
     this.waitsForReady = options.waitForReady ?? false;
     this.deadlineMs = call.context.deadlineMs;
     this.#resolve = resolve;
@@ -251,9 +262,17 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
       this.#reject(cancelError(context.cancelled, method.name));
       return;
     }
-    if (method.kind === "unary" || method.kind === "server_streaming")
-      this.#request = keptEncoded(this.#route.input.encode(singleMessage(request)));
+    let compressing: Promise<SentMessage> | undefined;
+    if (method.kind === "unary" || method.kind === "server_streaming") {
+      const encoded = this.#route.input.encode(singleMessage(request));
+      compressing = this.#compression === undefined ? undefined : compress(encoded, this.#compression);
+      if (compressing === undefined) this.#request = keptEncoded(encoded);
+    }
     this.#fields = fieldsOfCall(context);
+    if (this.#compression !== undefined) {
+      this.#fields ??= [];
+      this.#fields.push("grpc-encoding", "gzip");
+    }
     deadlines.add(this);
     this.#unsubscribe = context.onCancel((reason) => this.#cancelled(reason));
     if (method.kind === "server_streaming" || method.kind === "bidi_streaming") {
@@ -265,7 +284,16 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
       this.#resolve(this.#answers);
     }
     this.#channel = channel;
-    channel.submit(this);
+    if (compressing === undefined) channel.submit(this);
+    else
+      compressing
+        .then(({ bytes, isCompressed }) => {
+          if (this.#over) return;
+          this.#request = bytes;
+          this.#isCompressed = isCompressed;
+          channel.submit(this);
+        })
+        .catch((error) => this.sourceFailed(error));
   }
 
   metadataValue(key: string): string | undefined {
@@ -286,7 +314,7 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
     stream.sendHeaders(this.#route.head, fields, false);
     const request = this.#request;
     if (request === undefined) this.#sendAll(stream);
-    else sendMessage(stream, request, true);
+    else sendMessage(stream, request, true, this.#isCompressed);
   }
 
   refuse(error: WeftError): void {
@@ -493,7 +521,7 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
       return;
     }
     const requests = request instanceof Pipe ? request : new Pipe(request, []);
-    this.#sender = new MessageSender(stream, requests, this.#route.input, this);
+    this.#sender = new MessageSender(stream, requests, this.#route.input, this, this.#compression);
     this.#sender.run();
   }
 }

@@ -63,8 +63,8 @@ const prefix = new Uint8Array(prefixBytes);
 const noBytes = new Uint8Array(0);
 
 /** What goes before a message of that length. Valid until the next call: whoever sends it copies it. */
-function prefixOf(length: number): Uint8Array {
-  prefix[0] = 0;
+function prefixOf(length: number, isCompressed: boolean): Uint8Array {
+  prefix[0] = isCompressed ? 1 : 0;
   prefix[1] = length >>> 24;
   prefix[2] = length >>> 16;
   prefix[3] = length >>> 8;
@@ -73,11 +73,11 @@ function prefixOf(length: number): Uint8Array {
 }
 
 /** Writes a message on a stream; answers whether the next may follow, or is to wait until the stream takes more. */
-export function sendMessage(stream: Stream, encoded: Encoded, end: boolean): boolean {
-  if (encoded instanceof Uint8Array) return stream.write(prefixOf(encoded.length), encoded, end);
+export function sendMessage(stream: Stream, encoded: Encoded, end: boolean, isCompressed = false): boolean {
+  if (encoded instanceof Uint8Array) return stream.write(prefixOf(encoded.length, isCompressed), encoded, end);
   let length = 0;
   for (const piece of encoded) length += piece.length;
-  let head = prefixOf(length);
+  let head = prefixOf(length, isCompressed);
   let goesOn = true;
   for (const [index, piece] of encoded.entries()) {
     goesOn = stream.write(head, piece, end && index === encoded.length - 1);

@@ -2,7 +2,9 @@ import type { Message } from "@bufbuild/protobuf";
 import type { Stream } from "@weft/http2";
 import type { Pipe } from "../pipe.ts";
 import { type Codec, sendMessage } from "./codec.ts";
+import { type CompressionOptions, compress } from "./compression.ts";
 import { messagesPerTurn, nextTurn } from "./turn.ts";
+import type { Encoded } from "./wire-writer.ts";
 
 /** The call whose messages a sender sends. */
 export interface SenderOwner {
@@ -22,17 +24,20 @@ export class MessageSender {
   readonly #source: Pipe;
   readonly #codec: Codec;
   readonly #owner: SenderOwner;
+  readonly #compression: CompressionOptions | undefined;
   #sent = 0;
   #stalled = false;
   readonly #resume = () => this.run();
   readonly #step = (step: IteratorResult<Message>) => this.#take(step);
   readonly #broke = (error: unknown) => this.#fail(error);
 
-  constructor(stream: Stream, source: Pipe, codec: Codec, owner: SenderOwner) {
+  /** `compression` where the peer takes compressed messages and they are wanted. */
+  constructor(stream: Stream, source: Pipe, codec: Codec, owner: SenderOwner, compression?: CompressionOptions) {
     this.#stream = stream;
     this.#source = source;
     this.#codec = codec;
     this.#owner = owner;
+    this.#compression = compression;
   }
 
   /** Sends what the source has ready, then waits for more. */
@@ -82,8 +87,20 @@ export class MessageSender {
   /** Sends a message; answers whether the next may follow at once. */
   #send(message: Message): boolean {
     const encoded = this.#codec.encode(message);
+    const compressing = this.#compression === undefined ? undefined : compress(encoded, this.#compression);
+    if (compressing === undefined) return this.#write(encoded, false);
+    compressing
+      .then(({ bytes, isCompressed }) => {
+        if (this.#owner.isOver) this.leave();
+        else if (this.#write(bytes, isCompressed)) this.run();
+      })
+      .catch(this.#broke);
+    return false;
+  }
+
+  #write(encoded: Encoded, isCompressed: boolean): boolean {
     this.#owner.beforeMessage();
-    if (!sendMessage(this.#stream, encoded, false)) {
+    if (!sendMessage(this.#stream, encoded, false, isCompressed)) {
       this.#stalled = true;
       return false;
     }

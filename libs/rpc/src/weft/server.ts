@@ -3,6 +3,7 @@ import type { Message } from "@bufbuild/protobuf";
 import { Code, type WeftError } from "@weft/errors";
 import {
   ErrorCode,
+  type Field,
   type HeaderBlock,
   HeaderTemplate,
   listenHttp2,
@@ -24,18 +25,22 @@ import { isTlsSource, type TlsSource, tlsOptions } from "../tls/tls-source.ts";
 import { type Invoke, type Listener, type ListenOptions, type Router, singleMessage } from "../transport.ts";
 import { type Codec, codecOf, sendMessage } from "./codec.ts";
 import { CompressedMessage } from "./compressed-message.ts";
+import { type CompressionOptions, compress } from "./compression.ts";
 import { MessageQueue } from "./message-queue.ts";
 import { MessageReader, type MessageSink, type RawMessage } from "./message-reader.ts";
 import { fieldsOf, metadataOf } from "./metadata.ts";
 import { encodePercent } from "./percent.ts";
 import { MessageSender, type SenderOwner } from "./sender.ts";
 import { parseTimeout } from "./timeout.ts";
+import type { Encoded } from "./wire-writer.ts";
 
-const answerHead = new HeaderTemplate([
+const answerFields: readonly Field[] = [
   [":status", "200"],
   ["content-type", "application/grpc"],
   ["grpc-accept-encoding", "identity,gzip"],
-]);
+];
+const answerHead = new HeaderTemplate(answerFields);
+const answerHeadGzip = new HeaderTemplate([...answerFields, ["grpc-encoding", "gzip"]]);
 const answerOk = new HeaderTemplate([["grpc-status", "0"]]);
 const answerFailed = new HeaderTemplate([]);
 const notGrpc = new HeaderTemplate([[":status", "415"]]);
@@ -69,6 +74,7 @@ interface Plan {
   readonly answersStream: boolean;
   readonly timeoutMs: number;
   readonly encoding: string | undefined;
+  readonly acceptsGzip: boolean;
   readonly identity: RequestIdentity;
   readonly trace: TraceContext;
   readonly metadata: () => Metadata;
@@ -82,7 +88,7 @@ export interface ServerOptions extends Omit<ListenOptions, "tls"> {
 
 /** Serves a router over HTTP/2 with the transport of our own. */
 export async function listen(router: Router, options: ServerOptions): Promise<Listener> {
-  const { host, port, messageBytesMax, concurrentStreamsMax, tls, clientCertificates, http2, meter } = options;
+  const { host, port, concurrentStreamsMax, tls, clientCertificates, http2, meter } = options;
   const [source, fixed] = tls === undefined ? [] : isTlsSource(tls) ? [tls] : [undefined, tls];
   const certificates = source === undefined ? fixed : tlsOptions(source.current());
   const mutual = clientCertificates === true ? { requestCert: true, rejectUnauthorized: true } : {};
@@ -93,7 +99,7 @@ export async function listen(router: Router, options: ServerOptions): Promise<Li
     http2: { concurrentStreamsMax, ...http2 },
     ...(meter === undefined ? {} : { meter }),
     handshakeFailed: (error) => options.handshakeFailed?.(explainHandshake(error)),
-    request: (stream, block, end) => accept(router, messageBytesMax, stream, block, end),
+    request: (stream, block, end) => accept(router, options, stream, block, end),
   });
   const unwatch = source?.watch(() => server.setCertificates(tlsOptions(source.current())));
   return {
@@ -107,7 +113,7 @@ export async function listen(router: Router, options: ServerOptions): Promise<Li
 
 function accept(
   router: Router,
-  messageBytesMax: number,
+  options: ServerOptions,
   stream: Stream,
   block: HeaderBlock,
   end: boolean,
@@ -135,7 +141,7 @@ function accept(
     stream.reset(ErrorCode.RefusedStream);
     return ignored;
   }
-  const call = new ServerCall(stream, plan, messageBytesMax);
+  const call = new ServerCall(stream, plan, options);
   call.begin(end);
   return call;
 }
@@ -167,6 +173,10 @@ function planOf(router: Router, block: HeaderBlock): Plan | WeftError {
     answersStream: method.kind === "server_streaming" || method.kind === "bidi_streaming",
     timeoutMs,
     encoding,
+    acceptsGzip:
+      get("grpc-accept-encoding")
+        ?.split(",")
+        .some((one) => one.trim() === "gzip") === true,
     identity: readIdentity(get),
     trace: parseTraceparent(get(identityKeys.trace)),
     metadata() {
@@ -199,6 +209,7 @@ class ServerCall implements StreamReceiver, MessageSink, SenderOwner, Timed {
   readonly #plan: Plan;
   readonly #context: CallScope;
   readonly #reader: MessageReader;
+  readonly #compressionDefault: CompressionOptions | undefined;
   /** The request of a method that takes one. */
   #request: RawMessage | undefined = undefined;
   #requests: MessageQueue | undefined = undefined;
@@ -207,9 +218,10 @@ class ServerCall implements StreamReceiver, MessageSink, SenderOwner, Timed {
   #unsubscribe: (() => void) | undefined = undefined;
   #sender: MessageSender | undefined = undefined;
 
-  constructor(stream: Stream, plan: Plan, messageBytesMax: number) {
+  constructor(stream: Stream, plan: Plan, { messageBytesMax, compression }: ServerOptions) {
     this.#stream = stream;
     this.#plan = plan;
+    this.#compressionDefault = compression;
     this.deadlineMs = plan.timeoutMs === Number.POSITIVE_INFINITY ? plan.timeoutMs : Date.now() + plan.timeoutMs;
     const { requestId, tenant, priority, release, arm } = plan.identity;
     this.#context = new CallScope(
@@ -343,13 +355,32 @@ class ServerCall implements StreamReceiver, MessageSink, SenderOwner, Timed {
     if (this.#over) return;
     try {
       const encoded = this.#plan.output.encode(singleMessage(payload));
-      this.beforeMessage();
-      sendMessage(this.#stream, encoded, false);
+      const compression = this.#compression;
+      const compressing = compression === undefined ? undefined : compress(encoded, compression);
+      if (compressing === undefined) this.#sendLast(encoded, false);
+      else
+        compressing
+          .then(({ bytes, isCompressed }) => {
+            if (!this.#over) this.#sendLast(bytes, isCompressed);
+          })
+          .catch((error) => this.sourceFailed(error));
     } catch (error) {
-      this.#fail(toWeftError(error, this.#plan.method.name));
-      return;
+      this.sourceFailed(error);
     }
+  }
+
+  #sendLast(encoded: Encoded, isCompressed: boolean): void {
+    this.beforeMessage();
+    sendMessage(this.#stream, encoded, false, isCompressed);
     this.#succeed();
+  }
+
+  /** How answers are compressed; undefined where they are not. */
+  get #compression(): CompressionOptions | undefined {
+    if (!this.#plan.acceptsGzip) return undefined;
+    const { compresses } = this.#context;
+    if (compresses === undefined) return this.#compressionDefault;
+    return compresses ? (this.#compressionDefault ?? { bytesMin: 0 }) : undefined;
   }
 
   /** Sends a stream of answers, no faster than the peer takes them. */
@@ -359,7 +390,7 @@ class ServerCall implements StreamReceiver, MessageSink, SenderOwner, Timed {
       return;
     }
     const answers = payload instanceof Pipe ? payload : new Pipe(payload, []);
-    const sender = new MessageSender(this.#stream, answers, this.#plan.output, this);
+    const sender = new MessageSender(this.#stream, answers, this.#plan.output, this, this.#compression);
     this.#sender = sender;
     this.#unsubscribe = this.#context.onCancel(() => sender.leave());
     sender.run();
@@ -373,7 +404,7 @@ class ServerCall implements StreamReceiver, MessageSink, SenderOwner, Timed {
     if (this.#headSent) return;
     const fields = fieldsOf(this.#context.initialMetadata);
     this.#headSent = true;
-    this.#stream.sendHeaders(answerHead, fields, false);
+    this.#stream.sendHeaders(this.#compression === undefined ? answerHead : answerHeadGzip, fields, false);
   }
 
   sourceEnded(): void {
