@@ -36,6 +36,8 @@ interface LoadedTable extends LoadedSource {
   readonly fileRows: number;
 }
 
+/** Columns of a part that are decoded before other work of the process may run. */
+const columnsATurn = 8;
 const vectorSize = DuckDBVector.standardSize();
 let workspaces = 0;
 
@@ -96,7 +98,13 @@ async function openWorkspace(
       for (;;) {
         const chunk = await interruptible(own, signal, () => result.fetchChunk());
         if (chunk === null || chunk.rowCount === 0) return;
-        yield { count: chunk.rowCount, columns: decoders.map((column, index) => decodeColumn(chunk, index, column)) };
+        const decoded: Value[][] = [];
+        for (const [index, column] of decoders.entries()) {
+          // Many columns would hold this thread up for long.
+          if (index > 0 && index % columnsATurn === 0) await new Promise((resolve) => setImmediate(resolve));
+          decoded.push(decodeColumn(chunk, index, column));
+        }
+        yield { count: chunk.rowCount, columns: decoded };
       }
     } catch (cause) {
       throw statementFault(sql, cause, signal);

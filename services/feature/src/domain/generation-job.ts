@@ -22,7 +22,8 @@ export interface IngestSteps {
   settled(views: readonly IngestedView[]): void;
 }
 
-const copyKeysMax = 500;
+const copyKeysMax = 128;
+const mergeKeysMax = 128;
 /** Catching up goes on without holding pushes up until this many rounds; the rest is done while they wait. */
 const roundsMax = 3;
 
@@ -85,13 +86,16 @@ export class GenerationJob {
     next: ViewHandle,
     rowsByKey: ReadonlyMap<EntityKey, readonly SourceRow[]>,
   ): Promise<void> {
-    await this.#steps.store.write(
-      [...rowsByKey].map(([key, rows]) => ({
-        view: next,
-        key,
-        merge: (current) => this.#steps.merge(compiled, current, rows),
-      })),
-    );
+    const all = [...rowsByKey];
+    // Working states out holds this thread up.
+    for (let from = 0; from < all.length; from += mergeKeysMax)
+      await this.#steps.store.write(
+        all.slice(from, from + mergeKeysMax).map(([key, rows]) => ({
+          view: next,
+          key,
+          merge: (current) => this.#steps.merge(compiled, current, rows),
+        })),
+      );
   }
 
   /** Takes up the generation that readers saw before; undefined where there is none. */

@@ -16,7 +16,7 @@ export interface StateEntry {
 
 /** A view's new generation, which no reader sees before it is published. */
 export interface GenerationWriter {
-  /** Takes states in, 1 to 1,000 at a time, in key order where the view has one entity; each key comes once. */
+  /** Takes states in, 1 to 500 at a time, in key order where the view has one entity; each key comes once. */
   write(entries: readonly StateEntry[]): Promise<void>;
 }
 
@@ -78,7 +78,7 @@ export interface MaterializeProgress {
   readonly views: readonly MaterializedView[];
 }
 
-const entriesMax = 1_000;
+const entriesMax = 500;
 const entriesBytesMax = 4 << 20;
 /** Rows between two pauses. */
 const rowsATurn = 256;
