@@ -280,3 +280,44 @@ describe("drain", () => {
     expect(socket.writableEnded).toBe(true);
   });
 });
+
+describe("windows that grow to the path", () => {
+  const options = { streamWindowBytes: 100_000, streamWindowBytesMax: 400_000, connectionWindowBytes: 100_000 };
+  const content = (bytes: number) =>
+    Buffer.concat(Array.from({ length: bytes / 10_000 }, () => frame(0, 0, 1, Buffer.alloc(10_000))));
+  const grants = (frames: readonly { type: number; id: number; payload: Buffer }[], stream: number) =>
+    frames
+      .filter(({ type, id }) => type === 8 && id === stream)
+      .reduce((sum, { payload }) => sum + payload.readUInt32BE(), 0);
+
+  test("twice what is read within a round trip, and larger frames from then on", async () => {
+    const { socket, sent } = openServer({ ...options, connectionWindowBytesMax: 250_000 });
+    socket.feed(Buffer.concat([clientHello, frame(4, 1, 0), headersOf(1, postBlock, whole)]));
+    await sent();
+    socket.feed(content(30_000));
+    const first = await sent();
+    const ping = first.find(({ type, flags }) => type === 6 && flags === 0);
+    expect(ping).toBeDefined();
+    socket.feed(content(60_000));
+    const second = await sent();
+    socket.feed(frame(6, 1, 0, ping?.payload ?? ""));
+    const third = await sent();
+    expect(third.find(({ type }) => type === 4)?.payload.toString("hex")).toBe("000500020000");
+    socket.feed(content(70_000));
+    const all = [...first, ...second, ...third, ...(await sent())];
+    // Granted beyond what was read: by how much the windows have grown.
+    const beyond = (stream: number) => grants(all, stream) - 160_000;
+    expect(beyond(1)).toBeGreaterThan(0);
+    expect(beyond(1)).toBeLessThanOrEqual(100_000);
+    expect(beyond(0)).toBeGreaterThan(0);
+    expect(beyond(0)).toBeLessThanOrEqual(150_000);
+  });
+
+  test("not for a reader that does not keep up", async () => {
+    const { socket, sent } = openServer(options, false);
+    socket.feed(Buffer.concat([clientHello, frame(4, 1, 0), headersOf(1, postBlock, whole), content(100_000)]));
+    expect((await sent()).filter(({ type, flags }) => (type === 6 && flags === 0) || type === 8)).toEqual([
+      expect.objectContaining({ type: 8, id: 0 }),
+    ]);
+  });
+});

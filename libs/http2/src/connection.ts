@@ -6,7 +6,9 @@ import { type HeaderTemplate, HpackEncoder } from "./hpack-encoder.ts";
 import type { Http2Meter } from "./meter.ts";
 import type { Http2Options } from "./options.ts";
 import { copiedBytesMax, Outbox } from "./outbox.ts";
+import { PathWindow } from "./path-window.ts";
 import { RateLimit } from "./rate-limit.ts";
+import { received } from "./received-bytes.ts";
 import { type ExtraFields, type ResetCause, Stream, type StreamReceiver } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
 import { startTicking, stopTicking } from "./ticker.ts";
@@ -56,6 +58,14 @@ const workPerTurnMax = 1_024;
 const workPerTurnMin = 128;
 /** Time until the next turn, in milliseconds, above which a connection's work was too much for one. */
 const longTurnMs = 5;
+/** How long the process may hold too many received bytes before streams are given up for it. */
+const overfullGraceMs = 1_000;
+/** What buffers less is not given up: it would free little. */
+const givenUpBytesMin = 65_536;
+/** Read by a stream before it is given the window that the path has shown to carry: short streams need none. */
+const windowStepBytes = 65_536;
+/** Chunks of the socket of at least that size are freed as soon as they are read, where nobody keeps a part of them. */
+const freedChunkBytes = 16_384;
 /** Until a closed connection's socket is destroyed, and a drain goes from its first to its second GOAWAY. */
 const lingerMs = 1_000;
 
@@ -102,9 +112,19 @@ export class Connection {
   #peerStreamsMax = Number.POSITIVE_INFINITY;
   #sendWindow = initialWindow;
   // What this side allows.
+  readonly #pathWindow: PathWindow;
+  /** What the peer is given on the connection. */
+  #windowBytes: number;
   #receiveWindow: number;
   #unacknowledged = 0;
+  /** Whether windows were not granted because the process holds too many received bytes, and since when it was seen to. */
+  #withholds = false;
+  #overfullSinceMs = 0;
+  /** Whether the first SETTINGS are, which say what streams begin with. */
   #settingsAcknowledged = false;
+  /** SETTINGS that are not acknowledged yet, and when the last of them were sent. */
+  #settingsOpen = 0;
+  #settingsSentMs = 0;
 
   #nextId = 1;
   /** The first stream of which nothing has left the process yet. */
@@ -129,6 +149,10 @@ export class Connection {
   #work = 0;
   #workPerTurn = workPerTurnMax;
 
+  /** Greatest frame taken. */
+  #frameMax = initialFrameMax;
+  /** Greatest frame other than DATA: it is gathered before it is looked at. */
+  readonly #controlFrameMax: number;
   // A frame that is not whole yet.
   readonly #head = Buffer.allocUnsafe(frameHeadBytes);
   #headFill = 0;
@@ -139,6 +163,7 @@ export class Connection {
   #dataLeft = 0;
   #dataStream: Stream | undefined = undefined;
   #dataEnd = false;
+  #chunkKept = false;
   // A header block that is not whole yet.
   #blockId = 0;
   #blockEnd = false;
@@ -184,7 +209,10 @@ export class Connection {
       cachedBlocksMax: options.cachedBlocksMax,
     });
     this.#encoder = new HpackEncoder(options.headerTableBytesMax);
-    this.#receiveWindow = Math.max(initialWindow, options.connectionWindowBytes);
+    this.#windowBytes = Math.max(initialWindow, options.connectionWindowBytes);
+    this.#receiveWindow = this.#windowBytes;
+    this.#pathWindow = new PathWindow(options.streamWindowBytes, options.streamWindowBytesMax);
+    this.#controlFrameMax = Math.max(initialFrameMax, options.headerBlockBytesMax);
     this.#prefaceFill = isServer ? 0 : preface.length;
     this.#resets = new RateLimit(options.resetsPerSecondMax);
     this.#settingsFrames = new RateLimit(options.settingsPerSecondMax);
@@ -378,11 +406,27 @@ export class Connection {
   /** Gives consumed bytes back to both windows, in few frames. */
   consume(stream: Stream, bytes: number): void {
     this.#consumeConnection(bytes);
+    if (this.#pathWindow.consumed(bytes)) this.#writePing(false, pathPing, 0);
     if (stream.remoteClosed) return;
     stream.unacknowledged += bytes;
-    if (stream.unacknowledged * 2 < this.options.streamWindowBytes) return;
-    stream.receiveWindow += stream.unacknowledged;
-    this.#writeWindowUpdate(stream.id, stream.unacknowledged);
+    this.#grant(stream);
+  }
+
+  #grant(stream: Stream): void {
+    if (this.#isOverfull()) {
+      this.#withholds = true;
+      return;
+    }
+    let grant = stream.unacknowledged;
+    const growth = this.#pathWindow.bytes - stream.windowBytes;
+    if (grant * 2 < stream.windowBytes && (growth <= 0 || grant < windowStepBytes)) return;
+    if (growth > 0) {
+      // The path has shown that it carries more than streams begin with.
+      grant += growth;
+      stream.windowBytes += growth;
+    }
+    stream.receiveWindow += grant;
+    this.#writeWindowUpdate(stream.id, grant);
     stream.unacknowledged = 0;
   }
 
@@ -394,16 +438,16 @@ export class Connection {
 
   /** Drops a stream that is closed both ways. */
   forget(stream: Stream, reset: boolean): void {
+    if (stream.gone) return;
     stream.gone = true;
     stream.localClosed = true;
     stream.remoteClosed = true;
     this.streams.delete(stream.id);
     this.#meter?.streams(-1);
     if (this.#waiting.size > 0) this.#waiting.delete(stream);
-    stream.queue.length = 0;
     this.countQueued(-stream.queuedBytes);
-    stream.queuedBytes = 0;
-    if (stream.held > 0) this.#consumeConnection(stream.held);
+    const held = stream.drop();
+    if (held > 0) this.#consumeConnection(held);
     this.#closed[(stream.id >>> 1) & (closedCount - 1)] = reset ? -stream.id : stream.id;
     if (this.#state !== "open") this.#closeIfDone();
     else if (!this.isServer && this.streams.size + 1 >= this.#peerStreamsMax) this.#observer.capacity();
@@ -416,6 +460,7 @@ export class Connection {
     this.#heard = true;
     // A turn can bring many chunks: what they ask for must not pile up until its end.
     if (this.#outbox.pendingBytes > this.#socketBufferBytes) this.#outbox.flush();
+    this.#chunkKept = false;
     let read = chunk.length;
     try {
       read = this.#parse(chunk);
@@ -429,6 +474,7 @@ export class Connection {
       }
     }
     if (this.#work >= this.#workPerTurn) this.#giveWay(chunk, read);
+    else if (!this.#chunkKept && chunk.length >= freedChunkBytes) freeChunk(chunk);
   }
 
   /** Reads on in the next turn, from `at` in the chunk. */
@@ -531,7 +577,9 @@ export class Connection {
   }
 
   #checkHead(length: number, type: number, id: number): void {
-    if (length > this.options.frameBytesMax) throw new Http2Fault(ErrorCode.FrameSizeError, "a frame too large");
+    if (length > this.#frameMax) throw new Http2Fault(ErrorCode.FrameSizeError, "a frame too large");
+    if (type !== typeData && length > this.#controlFrameMax)
+      throw new Http2Fault(ErrorCode.EnhanceYourCalm, "a frame too large that is not DATA");
     if (!this.#ready && type !== typeSettings)
       throw new Http2Fault(ErrorCode.ProtocolError, "the first frame must be SETTINGS");
     if (this.#blockId !== 0 && (type !== typeContinuation || id !== this.#blockId))
@@ -606,6 +654,7 @@ export class Connection {
       return;
     }
     stream.held += length;
+    received.bytes += length;
     if (stream.remoteClosed) {
       this.#streamFault(id, ErrorCode.StreamClosed);
       this.#dataStream = undefined;
@@ -638,7 +687,9 @@ export class Connection {
     if (stream === undefined || stream.gone) return;
     const last = whole && this.#dataEnd;
     if (last) stream.remoteClosed = true;
-    stream.receiver.data(chunk, start, end, last);
+    const { receiver } = stream;
+    receiver.data(chunk, start, end, last);
+    if (receiver.keepsChunk !== false) this.#chunkKept = true;
     if (last && stream.localClosed && !stream.gone) this.forget(stream, false);
   }
 
@@ -724,6 +775,13 @@ export class Connection {
       if (!this.#resets.take())
         throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many streams beyond the limit", "concurrent_streams");
       this.#refuse(id, ErrorCode.RefusedStream);
+      return;
+    }
+    if (this.#isOverfull()) {
+      this.#meter?.limit("received_bytes");
+      if (!this.#resets.take())
+        throw new Http2Fault(ErrorCode.EnhanceYourCalm, "too many streams while too much is unread", "received_bytes");
+      this.#refuse(id, ErrorCode.EnhanceYourCalm);
       return;
     }
     if (block.oversized) this.#meter?.limit("header_list");
@@ -813,6 +871,7 @@ export class Connection {
     if ((flags & flagAck) !== 0) {
       this.#takeEmptyFrame();
       this.#pingedMs = 0;
+      if (source.compare(pathPing, 0, 8, at, at + 8) === 0 && this.#pathWindow.answered()) this.#widen();
       if (this.#drainPinged && source.compare(drainPing, 0, 8, at, at + 8) === 0) this.#finishDrain();
       return;
     }
@@ -825,7 +884,8 @@ export class Connection {
     if ((flags & flagAck) !== 0) {
       if (length !== 0) throw new Http2Fault(ErrorCode.FrameSizeError, "an acknowledgement with content");
       if (!this.#ready) throw new Http2Fault(ErrorCode.ProtocolError, "the first frame must be SETTINGS");
-      if (this.#settingsAcknowledged) throw new Http2Fault(ErrorCode.ProtocolError, "nothing to acknowledge");
+      if (this.#settingsOpen === 0) throw new Http2Fault(ErrorCode.ProtocolError, "nothing to acknowledge");
+      this.#settingsOpen--;
       this.#settingsAcknowledged = true;
       return;
     }
@@ -952,6 +1012,8 @@ export class Connection {
 
   #endStreams(): void {
     for (const stream of this.streams.values()) {
+      // What one is told can end another.
+      if (stream.gone) continue;
       this.forget(stream, true);
       const isUnsent = !this.isServer && stream.id >= this.#unsentId;
       stream.receiver.reset(ErrorCode.Cancel, isUnsent ? "refused" : "connection");
@@ -1005,7 +1067,7 @@ export class Connection {
       this.destroy(new Error("no handshake in time"));
       return;
     }
-    if (!this.#settingsAcknowledged && nowMs - this.#openedMs > options.settingsTimeoutMs) {
+    if (this.#settingsOpen > 0 && nowMs - this.#settingsSentMs > options.settingsTimeoutMs) {
       this.#meter?.limit("settings_timeout");
       this.#fail(ErrorCode.SettingsTimeout, "SETTINGS were not acknowledged");
       return;
@@ -1017,6 +1079,33 @@ export class Connection {
       this.drain();
     }
     if (options.keepaliveMs > 0) this.#keepAlive(nowMs);
+    this.#boundReceived(nowMs);
+  }
+
+  /** Grants what was withheld once there is room again; where there is none for long, gives up what holds the most. */
+  #boundReceived(nowMs: number): void {
+    const isOverfull = this.#isOverfull();
+    if (!isOverfull) this.#overfullSinceMs = 0;
+    else if (this.#overfullSinceMs === 0) this.#overfullSinceMs = nowMs;
+    else if (nowMs - this.#overfullSinceMs > overfullGraceMs) {
+      let largest: Stream | undefined;
+      for (const stream of this.streams.values())
+        if (stream.receivedBytes > (largest?.receivedBytes ?? givenUpBytesMin)) largest = stream;
+      if (largest !== undefined) {
+        this.#meter?.limit("received_bytes");
+        this.#writeRst(largest.id, ErrorCode.EnhanceYourCalm);
+        this.forget(largest, true);
+        largest.receiver.reset(ErrorCode.EnhanceYourCalm, "fault");
+      }
+    }
+    if (!this.#withholds || isOverfull) return;
+    this.#withholds = false;
+    this.#consumeConnection(0);
+    for (const stream of this.streams.values()) if (!stream.remoteClosed) this.#grant(stream);
+  }
+
+  #isOverfull(): boolean {
+    return received.bytes > this.options.processReceivedBytesMax;
   }
 
   #meterBytes(): void {
@@ -1049,11 +1138,17 @@ export class Connection {
     const settings: [number, number][] = [
       [settingHeaderTableSize, options.headerTableBytesMax],
       [settingInitialWindowSize, options.streamWindowBytes],
-      [settingMaxFrameSize, options.frameBytesMax],
       [settingHeaderListSize, options.headerListBytesMax],
     ];
     if (this.isServer) settings.push([settingConcurrentStreamsMax, options.concurrentStreamsMax]);
     else settings.push([settingEnablePush, 0]);
+    this.#writeSettings(settings);
+    if (this.#receiveWindow > initialWindow) this.#writeWindowUpdate(0, this.#receiveWindow - initialWindow);
+  }
+
+  #writeSettings(settings: readonly (readonly [number, number])[]): void {
+    this.#settingsOpen++;
+    this.#settingsSentMs = performance.now();
     this.#writeFrameHead(settings.length * 6, typeSettings, 0, 0);
     const bytes = Buffer.allocUnsafe(settings.length * 6);
     for (const [index, [setting, value]] of settings.entries()) {
@@ -1061,7 +1156,6 @@ export class Connection {
       bytes.writeUInt32BE(value, index * 6 + 2);
     }
     this.#outbox.append(bytes);
-    if (this.#receiveWindow > initialWindow) this.#writeWindowUpdate(0, this.#receiveWindow - initialWindow);
   }
 
   #writeFrameHead(length: number, type: number, flags: number, id: number): void {
@@ -1102,9 +1196,27 @@ export class Connection {
     this.#outbox.append(bytes);
   }
 
+  /** The path carries more than streams begin with: the connection does not hold them back, and frames get larger. */
+  #widen(): void {
+    const { connectionWindowBytesMax, frameBytesMax } = this.options;
+    const wanted = Math.min(connectionWindowBytesMax, this.#pathWindow.bytes * 2);
+    if (wanted > this.#windowBytes) {
+      this.#unacknowledged += wanted - this.#windowBytes;
+      this.#windowBytes = wanted;
+      this.#consumeConnection(0);
+    }
+    if (frameBytesMax <= this.#frameMax) return;
+    this.#frameMax = frameBytesMax;
+    this.#writeSettings([[settingMaxFrameSize, frameBytesMax]]);
+  }
+
   #consumeConnection(bytes: number): void {
     this.#unacknowledged += bytes;
-    if (this.#unacknowledged * 2 < this.options.connectionWindowBytes) return;
+    if (this.#unacknowledged * 2 < this.#windowBytes) return;
+    if (this.#isOverfull()) {
+      this.#withholds = true;
+      return;
+    }
     this.#receiveWindow += this.#unacknowledged;
     this.#writeWindowUpdate(0, this.#unacknowledged);
     this.#unacknowledged = 0;
@@ -1140,6 +1252,7 @@ export class Connection {
 
 const noBuffer = Buffer.alloc(0);
 const drainPing = Buffer.from("weftdrai", "latin1");
+const pathPing = Buffer.from("weftpath", "latin1");
 const keepalivePing = Buffer.from("weftlive", "latin1");
 const noReceiver: StreamReceiver = {
   headers() {},
@@ -1166,6 +1279,14 @@ function writeHead(target: Buffer, at: number, length: number, type: number, fla
  */
 function promisedBytes(block: HeaderBlock): number {
   return block.status === "204" || block.status === "304" ? 0 : block.contentLength;
+}
+
+/**
+ * Frees a chunk that nobody looks at any more. Left to the collector, the chunks of large messages make it run so often that
+ * it costs more than all the copying.
+ */
+function freeChunk({ buffer, byteOffset, length }: Buffer): void {
+  if (byteOffset === 0 && length === buffer.byteLength && buffer instanceof ArrayBuffer) buffer.transfer(0);
 }
 
 /** Bytes of padding, without the byte that says so. */

@@ -9,6 +9,7 @@ export type LimitName =
   | "pings"
   | "empty_frames"
   | "buffered_bytes"
+  | "received_bytes"
   | "handshake_timeout"
   | "settings_timeout"
   | "keepalive_timeout"

@@ -10,12 +10,19 @@ export interface Http2Options {
   readonly headerBlockBytesMax: number;
   /** CONTINUATION frames taken of one block. */
   readonly continuationsMax: number;
-  /** Greatest frame taken, 16,384 to 16,777,215. */
+  /**
+   * Greatest frame taken, 16,384 to 16,777,215: of DATA, once the path has shown that it carries more than streams begin
+   * with. Until then it is 16,384, as every peer begins. Other frames are bounded by `headerBlockBytesMax`.
+   */
   readonly frameBytesMax: number;
-  /** Bytes that the peer may send on a stream ahead of its reader. */
+  /** Bytes that the peer may send on a stream ahead of its reader, to begin with. */
   readonly streamWindowBytes: number;
-  /** Bytes that the peer may send on a connection ahead of its readers. */
+  /** What that window grows to where the path carries it and the reader keeps up; no growth where it is no greater. */
+  readonly streamWindowBytesMax: number;
+  /** Bytes that the peer may send on a connection ahead of its readers, to begin with. */
   readonly connectionWindowBytes: number;
+  /** What that window grows to, as the streams' do. */
+  readonly connectionWindowBytesMax: number;
   /** Bytes written on a stream and not yet sent above which its writer is asked to wait. */
   readonly streamBufferBytes: number;
   /** Bytes written on all streams of a connection and not yet sent above which every writer is asked to wait. */
@@ -24,6 +31,11 @@ export interface Http2Options {
   readonly connectionBufferBytesMax: number;
   /** The same of the process's connections together: those go that hold more than an equal share. */
   readonly processBufferBytesMax: number;
+  /**
+   * Bytes that the process's connections have received and not read, parts of messages included, above which no window is
+   * granted and no stream is accepted; where that lasts for a second, the largest streams are given up.
+   */
+  readonly processReceivedBytesMax: number;
   /** Bytes that the socket holds unsent above which nothing more is read from it or sent to it. */
   readonly socketBufferBytes: number;
   /**
@@ -59,13 +71,16 @@ export const defaultHttp2Options: Http2Options = {
   headerTableBytesMax: 4_096,
   headerBlockBytesMax: 32_768,
   continuationsMax: 8,
-  frameBytesMax: 16_384,
+  frameBytesMax: 131_072,
   streamWindowBytes: 1_048_576,
+  streamWindowBytesMax: 8_388_608,
   connectionWindowBytes: 8_388_608,
+  connectionWindowBytesMax: 16_777_216,
   streamBufferBytes: 262_144,
   connectionBufferBytes: 16_777_216,
   connectionBufferBytesMax: 268_435_456,
   processBufferBytesMax: 536_870_912,
+  processReceivedBytesMax: 536_870_912,
   socketBufferBytes: 1_048_576,
   resetsPerSecondMax: 20_000,
   settingsPerSecondMax: 100,

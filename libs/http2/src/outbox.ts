@@ -20,10 +20,10 @@ export class Outbox {
   #scheduled = false;
   readonly #socket: Socket;
   readonly #flush: () => void;
-  readonly #flushed: () => void;
+  readonly #flushed: (bytes: number) => void;
 
-  /** `flushed` runs after each write. */
-  constructor(socket: Socket, flushed: () => void) {
+  /** `flushed` runs after each write, with the bytes that it had. */
+  constructor(socket: Socket, flushed: (bytes: number) => void) {
     this.#socket = socket;
     this.#flushed = flushed;
     this.#flush = () => {
@@ -78,6 +78,7 @@ export class Outbox {
       this.at = this.#start;
       return;
     }
+    const bytes = this.#partBytes + this.at - this.#start;
     if (this.#parts.length === 0) {
       if (this.at > this.#start) socket.write(this.slab.subarray(this.#start, this.at));
     } else {
@@ -96,7 +97,7 @@ export class Outbox {
       this.at = 0;
     }
     this.#start = this.at;
-    this.#flushed();
+    this.#flushed(bytes);
   }
 
   #seal(): void {

@@ -3,6 +3,7 @@ import { ErrorCode } from "./fault.ts";
 import type { HeaderBlock } from "./header-block.ts";
 import type { HeaderTemplate } from "./hpack-encoder.ts";
 import { copiedBytesMax } from "./outbox.ts";
+import { received } from "./received-bytes.ts";
 
 /** Who takes what comes in on a stream. */
 export interface StreamReceiver {
@@ -13,6 +14,8 @@ export interface StreamReceiver {
    * called; `last` when nothing follows.
    */
   data(chunk: Buffer, start: number, end: number, last: boolean): void;
+  /** After `data`: false where no view of its chunk is kept, so that its memory can be freed at once. */
+  readonly keepsChunk?: boolean;
   /** The stream ended early: reset by the peer or by this side for a fault, or lost with its connection. Nothing follows. */
   reset(code: number, cause: ResetCause): void;
   /** What was written has left the stream's buffer. */
@@ -42,10 +45,14 @@ export class Stream {
   sendWindow: number;
   /** Bytes that the peer may send. */
   receiveWindow: number;
+  /** Bytes that the peer may send ahead of the reader. */
+  windowBytes: number;
   /** Consumed bytes that the peer has not been told of. */
   unacknowledged = 0;
   /** Received bytes that are not consumed: the connection's window gets them back when the stream ends. */
   held = 0;
+  /** Bytes that the receiver has consumed and keeps none the less: the part of a message that has come. */
+  retained = 0;
   remoteClosed = false;
   localClosed = false;
   /** Whether it has left its connection. */
@@ -70,6 +77,7 @@ export class Stream {
     this.receiver = receiver;
     this.sendWindow = sendWindow;
     this.receiveWindow = receiveWindow;
+    this.windowBytes = receiveWindow;
   }
 
   /** Sends a header block. */
@@ -193,8 +201,33 @@ export class Stream {
 
   /** Gives received bytes back to the peer: the reader is done with them. */
   consume(bytes: number): void {
+    if (this.gone) return;
     this.held -= bytes;
-    if (!this.gone) this.connection.consume(this, bytes);
+    received.bytes -= bytes;
+    this.connection.consume(this, bytes);
+  }
+
+  /** Counts what the receiver keeps of bytes that it has consumed. */
+  retain(bytes: number): void {
+    if (this.gone || bytes === this.retained) return;
+    received.bytes += bytes - this.retained;
+    this.retained = bytes;
+  }
+
+  /** Bytes that have come and are not read. */
+  get receivedBytes(): number {
+    return this.held + this.retained;
+  }
+
+  /** Forgets what is buffered: the stream is over. Answers the bytes that were not consumed. */
+  drop(): number {
+    const { held } = this;
+    received.bytes -= this.receivedBytes;
+    this.queue.length = 0;
+    this.queuedBytes = 0;
+    this.held = 0;
+    this.retained = 0;
+    return held;
   }
 
   /** Ends the stream at once, both ways. The receiver is told nothing more. */

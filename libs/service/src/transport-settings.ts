@@ -115,9 +115,16 @@ const bounds: Omit<
   headerTableBytesMax: [0, 65_536, "Greatest dynamic table of HPACK, each way."],
   headerBlockBytesMax: [1_024, 1_048_576, "Greatest header block on the wire."],
   continuationsMax: [0, 1_000, "CONTINUATION frames taken of one header block."],
-  frameBytesMax: [16_384, 16_777_215, "Greatest frame taken."],
+  frameBytesMax: [16_384, 16_777_215, "Greatest frame of content taken, once windows have grown; 16,384 until then."],
   streamWindowBytes: [1_024, 1_073_741_824, "Bytes that a peer may send on a stream ahead of its reader."],
+  streamWindowBytesMax: [1_024, 1_073_741_824, "What that window grows to where path and reader keep up."],
   connectionWindowBytes: [65_535, 1_073_741_824, "Bytes that a peer may send on a connection ahead of its readers."],
+  connectionWindowBytesMax: [65_535, 1_073_741_824, "What that window grows to."],
+  processReceivedBytesMax: [
+    1_048_576,
+    68_719_476_736,
+    "Received and unread bytes of the process above which no window is granted and no stream is accepted.",
+  ],
   streamBufferBytes: [1_024, 1_073_741_824, "Unsent bytes of a stream above which its writer waits."],
   connectionBufferBytes: [
     16_384,

@@ -352,9 +352,14 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
       this.#fault(fault);
       return;
     }
+    stream.retain(this.#reader?.bufferedBytes ?? 0);
     if (this.#answers === undefined) stream.consume(end - start);
     else this.#answers.received(end - start);
     if (last) this.#fault(decodeStatus(Code.Internal, "the answer ended without trailers", undefined));
+  }
+
+  get keepsChunk(): boolean {
+    return this.#reader?.keepsChunk !== false;
   }
 
   message(raw: RawMessage, sizeBytes: number): void {

@@ -4,8 +4,8 @@ import { CompressedMessage } from "./compressed-message.ts";
 import type { RawMessage } from "./message-reader.ts";
 import { messagesPerTurn, nextTurn } from "./turn.ts";
 
-/** Unread bytes above which the peer is asked to wait. */
-const unreadBytesMax = 65_536;
+/** Read bytes that are given back to the peer at once while more is unread. */
+const repaidBytes = 16_384;
 const finished: IteratorResult<Message> = { done: true, value: undefined };
 
 interface Queued {
@@ -26,7 +26,9 @@ export class MessageQueue implements AsyncIterableIterator<Message>, Ready<Messa
   #queued: Queued[] = [];
   #first = 0;
   #unreadBytes = 0;
+  /** Received bytes that the peer has not been given back, as messages of theirs are unread. */
   #owedBytes = 0;
+  #readBytes = 0;
   /** Messages handed over since the reader waited last. */
   #inTurn = 0;
   #waiting: Waiting[] = [];
@@ -55,7 +57,7 @@ export class MessageQueue implements AsyncIterableIterator<Message>, Ready<Messa
 
   /** Received bytes: given back at once while the reader keeps up. */
   received(bytes: number): void {
-    if (this.#unreadBytes > unreadBytesMax && !this.#ended) this.#owedBytes += bytes;
+    if (this.#unreadBytes > 0 && !this.#ended) this.#owedBytes += bytes;
     else this.#consume(bytes);
   }
 
@@ -81,7 +83,7 @@ export class MessageQueue implements AsyncIterableIterator<Message>, Ready<Messa
     this.#queued = [];
     this.#first = 0;
     this.#unreadBytes = 0;
-    this.#repay();
+    this.#repay(this.#owedBytes);
   }
 
   ready(): Message | undefined {
@@ -141,14 +143,16 @@ export class MessageQueue implements AsyncIterableIterator<Message>, Ready<Messa
       this.#first = 0;
     }
     this.#unreadBytes -= queued.sizeBytes;
-    if (this.#unreadBytes <= unreadBytesMax) this.#repay();
+    this.#readBytes += queued.sizeBytes;
+    if (this.#unreadBytes === 0) this.#repay(this.#owedBytes);
+    else if (this.#readBytes >= repaidBytes) this.#repay(Math.min(this.#owedBytes, this.#readBytes));
   }
 
-  #repay(): void {
-    if (this.#owedBytes === 0) return;
-    const owed = this.#owedBytes;
-    this.#owedBytes = 0;
-    this.#consume(owed);
+  #repay(bytes: number): void {
+    this.#readBytes = 0;
+    if (bytes === 0) return;
+    this.#owedBytes -= bytes;
+    this.#consume(bytes);
   }
 
   #settle(raw: RawMessage, { resolve, reject }: Waiting): void {

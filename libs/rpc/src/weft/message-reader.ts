@@ -5,8 +5,11 @@ import { CompressedMessage } from "./compressed-message.ts";
 /** Bytes before each message: a flag, and the length in four bytes. */
 export const prefixBytes = 5;
 const firstBufferBytes = 65_536;
-/** Of a buffer that is too small: what has come bounds what is taken, and few bytes are copied twice. */
-const growth = 8;
+/**
+ * Of a buffer that is too small: what has come bounds what is taken, and few bytes are copied twice. Memory that is not
+ * written to is only promised by the system, too.
+ */
+const growth = 64;
 
 /** A message as it came. */
 export type RawMessage = Uint8Array | CompressedMessage;
@@ -28,10 +31,17 @@ export class MessageReader {
   #buffer: Buffer | undefined = undefined;
   #fill = 0;
   #length = -1;
+  /** Whether the chunk read last is still looked at, by a message that is a view of it. */
+  keepsChunk = false;
 
   constructor(bytesMax: number, encoding: string | undefined) {
     this.#bytesMax = bytesMax;
     this.#encoding = encoding;
+  }
+
+  /** Bytes that have come of a message that is not whole. */
+  get bufferedBytes(): number {
+    return this.#length < 0 ? 0 : this.#fill;
   }
 
   /** Whether a message has begun and not ended. */
@@ -42,6 +52,7 @@ export class MessageReader {
   /** Reads content; answers the fault of the first message that cannot be taken. */
   read(chunk: Buffer, start: number, end: number, sink: MessageSink): WeftError | undefined {
     let at = start;
+    this.keepsChunk = false;
     while (at < end) {
       if (this.#length < 0) {
         if (this.#prefixFill === 0 && end - at >= prefixBytes) {
@@ -53,6 +64,7 @@ export class MessageReader {
           if (fault !== undefined) return fault;
           at += prefixBytes;
           if (end - at >= length) {
+            this.keepsChunk = true;
             this.#emit(chunk.subarray(at, at + length), flag, sink);
             at += length;
             continue;
@@ -86,16 +98,14 @@ export class MessageReader {
     this.#length = length;
     this.#fill = 0;
     // A length is only a promise: memory follows what has come.
-    this.#buffer = length === 0 ? undefined : Buffer.allocUnsafe(Math.min(length, firstBufferBytes));
+    this.#buffer = length === 0 ? undefined : allocate(Math.min(length, firstBufferBytes));
   }
 
   #gather(chunk: Buffer, at: number, end: number): number {
     const take = Math.min(end - at, this.#length - this.#fill);
     if (take === 0 || this.#buffer === undefined) return 0;
     if (this.#fill + take > this.#buffer.length) {
-      const larger = Buffer.allocUnsafe(
-        Math.min(this.#length, Math.max(this.#fill + take, this.#buffer.length * growth)),
-      );
+      const larger = allocate(Math.min(this.#length, Math.max(this.#fill + take, this.#buffer.length * growth)));
       this.#buffer.copy(larger, 0, 0, this.#fill);
       this.#buffer = larger;
     }
@@ -116,4 +126,9 @@ export class MessageReader {
   #emit(bytes: Uint8Array, flag: number, sink: MessageSink): void {
     sink.message(flag === 0 ? bytes : new CompressedMessage(bytes, this.#bytesMax), bytes.length + prefixBytes);
   }
+}
+
+/** Memory for a message: of Node's pool for small ones, of their own for large ones. */
+function allocate(bytes: number): Buffer {
+  return bytes < firstBufferBytes ? Buffer.allocUnsafe(bytes) : Buffer.allocUnsafeSlow(bytes);
 }

@@ -265,9 +265,14 @@ class ServerCall implements StreamReceiver, MessageSink, SenderOwner, Timed {
       this.#fail(fault);
       return;
     }
+    this.#stream.retain(this.#reader.bufferedBytes);
     if (this.#requests === undefined) this.#stream.consume(end - start);
     else this.#requests.received(end - start);
     if (last) this.#endOfRequest();
+  }
+
+  get keepsChunk(): boolean {
+    return this.#reader.keepsChunk;
   }
 
   message(raw: RawMessage, sizeBytes: number): void {
