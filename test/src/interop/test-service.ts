@@ -50,6 +50,7 @@ export interface StreamingOutputRequest {
 }
 
 interface Options {
+  readonly compress?: boolean;
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
   readonly metadata?: Readonly<Record<string, string>>;

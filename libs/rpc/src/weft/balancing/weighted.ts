@@ -16,12 +16,14 @@ export class Weighted<B extends Backend> implements Balancer<B> {
   }
 
   pick(): B | undefined {
+    const backends = this.#backends;
     const due = this.#due;
     let total = 0;
     let best = -1;
     let bestDue = Number.NEGATIVE_INFINITY;
-    for (const [place, backend] of this.#backends.entries()) {
-      if (!backend.canTake) continue;
+    for (let place = 0; place < backends.length; place++) {
+      const backend = backends[place];
+      if (backend?.canTake !== true) continue;
       total += backend.weight;
       const now = (due[place] ?? 0) + backend.weight;
       due[place] = now;
@@ -32,6 +34,6 @@ export class Weighted<B extends Backend> implements Balancer<B> {
     }
     if (best === -1) return undefined;
     due[best] = bestDue - total;
-    return this.#backends[best];
+    return backends[best];
   }
 }
