@@ -42,6 +42,10 @@ export const errors = createErrors("weft.rpc", {
     code: Code.InvalidArgument,
     message: (m: { key: string }) => `"${m.key}" cannot be sent as metadata, or its value cannot`,
   },
+  METADATA_MALFORMED: {
+    code: Code.Internal,
+    message: (m: { key: string }) => `the value of "${m.key}" is not base64`,
+  },
   PEER_UNREACHABLE: {
     code: Code.Unavailable,
     message: (m: { target: string; why: string }) => `${m.target} cannot be reached: ${m.why}`,

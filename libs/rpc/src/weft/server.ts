@@ -28,7 +28,7 @@ import { CompressedMessage } from "./compressed-message.ts";
 import { type CompressionOptions, compress } from "./compression.ts";
 import { MessageQueue } from "./message-queue.ts";
 import { MessageReader, type MessageSink, type RawMessage } from "./message-reader.ts";
-import { fieldsOf, metadataOf } from "./metadata.ts";
+import { fieldsOf, malformedBinaryKey, metadataOf } from "./metadata.ts";
 import { encodePercent } from "./percent.ts";
 import { MessageSender, type SenderOwner } from "./sender.ts";
 import { parseTimeout } from "./timeout.ts";
@@ -162,6 +162,8 @@ function planOf(router: Router, block: HeaderBlock): Plan | WeftError {
   const encoding = get("grpc-encoding");
   if (encoding !== undefined && encoding !== "identity" && encoding !== "gzip")
     return errors.ENCODING_UNKNOWN({ encoding });
+  const malformedKey = malformedBinaryKey(block);
+  if (malformedKey !== undefined) return errors.METADATA_MALFORMED({ key: malformedKey });
   const { method, invoke } = bound;
   let metadata: Metadata | undefined;
   return {
