@@ -1,5 +1,6 @@
 import { benchFeatures } from "../bench/features.ts";
 import { benchHop } from "../bench/hop.ts";
+import { benchIngest } from "../bench/ingest.ts";
 import { printResult } from "../bench/result.ts";
 import { benchScore } from "../bench/score.ts";
 import { benchTrainingSet } from "../bench/training-set.ts";
@@ -8,6 +9,7 @@ import { CommandFailure } from "../failure.ts";
 const benches = {
   features: benchFeatures,
   hop: benchHop,
+  ingest: benchIngest,
   score: benchScore,
   "training-set": benchTrainingSet,
 } as const;

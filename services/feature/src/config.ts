@@ -155,6 +155,12 @@ export const config = defineConfig("feature", {
     max: 1_800_000,
     doc: "A process that Kafka does not hear of for this long loses its partitions to the others of its group.",
   }),
+  eventLogRetentionHours: integer({
+    default: 0,
+    min: 0,
+    max: 1_000_000,
+    doc: "Pushes older than this that every view holds are forgotten; what training sets and full materializations need of them must be in the source's file by then. 0: never.",
+  }),
   eventLogSizeMaxMib: integer({ default: 16_384, min: 1, max: 16_777_216, doc: "Size of the event log, in MiB." }),
 });
 

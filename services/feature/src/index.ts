@@ -14,6 +14,7 @@ import { Ingest } from "./domain/ingest.ts";
 import type { RefusedEvent } from "./domain/quarantine.ts";
 import { createFeastHandlers } from "./feast-service.ts";
 import { JobTurns } from "./job-turns.ts";
+import { startLogRetention } from "./log-retention.ts";
 import { createExpectationMetrics, createMaterializationMetrics } from "./materialization-metrics.ts";
 import { MaterializationSchedule } from "./materialization-schedule.ts";
 import { createMaterializationHandlers } from "./materialization-service.ts";
@@ -86,6 +87,14 @@ export const feature = defineService({
       for (const { source, reason } of events) metrics.quarantinedEvents.add(1, { source, reason });
     };
     const ingest = own(new Ingest(log, store, observer, { queueRowsMax: settings.pushQueueRowsMax, refuse }));
+    if (settings.eventLogRetentionHours > 0)
+      own(
+        startLogRetention(ingest, {
+          retentionUs: settings.eventLogRetentionHours * 3_600_000_000,
+          clock,
+          failed: (cause) => telemetry.logger.error({ err: cause }, "the event log could not be trimmed; trying again"),
+        }),
+      );
     if (settings.kafkaBrokers !== "")
       own(startStreamIngest(settings, { ingest, refuse, metrics, clock, logger: telemetry.logger }));
     const catalog = own(SqliteMaterializationCatalog.open(join(directory("materializations"), "materializations.db")));

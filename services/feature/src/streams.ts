@@ -23,6 +23,8 @@ export interface Streams {
 
 /** How long a read of Kafka waits for the first message. */
 const waitMs = 250;
+/** Failures in a row of which the log hears. */
+const failuresTold = 3;
 
 /** What an event may hold, by the settings. */
 export function eventBounds({ valueBytesMax, futureToleranceMs }: Settings): EventBounds {
@@ -62,14 +64,15 @@ export function startStreamIngest(
   { ingest, refuse, metrics, clock, logger }: Streams,
 ): StreamIngest {
   const log = openLog(settings, settings.kafkaGroup);
-  let isFailing = false;
+  /** Failures since something was last applied. */
+  let failures = 0;
   const streams = new StreamIngest(log, {
     ingest,
     refuse,
     bounds: eventBounds(settings),
     observer: {
       applied(source, events, delayUs) {
-        isFailing = false;
+        failures = 0;
         metrics.streamedEvents.add(events, { source });
         metrics.ingestDelay.observe(delayUs / 1e6, { source });
       },
@@ -80,9 +83,9 @@ export function startStreamIngest(
       },
       failed(cause) {
         metrics.streamFailures.add(1);
-        // Once an outage.
-        if (!isFailing) logger.error({ err: cause }, "Kafka or the online store cannot be reached; trying again");
-        isFailing = true;
+        // Once an outage, and not for a coordinator that is being elected.
+        if (++failures === failuresTold)
+          logger.error({ err: cause }, "Kafka or the online store cannot be reached; trying again");
       },
     },
     nowUs: () => Number(clock.nowUs()),

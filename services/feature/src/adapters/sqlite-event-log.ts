@@ -33,16 +33,18 @@ export class SqliteEventLog implements EventLog {
   readonly #find: StatementSync;
   readonly #read: StatementSync;
   readonly #end: StatementSync;
+  readonly #trim: StatementSync;
 
   private constructor(database: DatabaseSync) {
     this.#database = database;
     this.#insert = database.prepare(
-      "INSERT INTO events (scenario, source, request_id, payload) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+      "INSERT INTO events (scenario, source, request_id, received_us, payload) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     );
     this.#find = database.prepare(`SELECT "offset" FROM events WHERE scenario = ? AND source = ? AND request_id = ?`);
     this.#read = database.prepare(
       `SELECT "offset", request_id, payload FROM events WHERE scenario = ? AND source = ? AND "offset" > ? ORDER BY "offset" LIMIT ?`,
     );
+    this.#trim = database.prepare(`DELETE FROM events WHERE "offset" <= ? AND received_us < ?`);
     this.#end = database.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'events'");
   }
 
@@ -58,11 +60,16 @@ export class SqliteEventLog implements EventLog {
         scenario TEXT NOT NULL,
         source TEXT NOT NULL,
         request_id TEXT NOT NULL,
+        received_us INTEGER NOT NULL,
         payload BLOB NOT NULL,
         UNIQUE (scenario, source, request_id)
       ) STRICT;
       CREATE INDEX IF NOT EXISTS events_by_source ON events (scenario, source, "offset");
     `);
+    const columns = database.prepare("PRAGMA table_info(events)").all();
+    // Written by an earlier version: nobody knows when.
+    if (!columns.some(({ name }) => name === "received_us"))
+      database.exec("ALTER TABLE events ADD COLUMN received_us INTEGER NOT NULL DEFAULT 0");
     return new SqliteEventLog(database);
   }
 
@@ -100,6 +107,14 @@ export class SqliteEventLog implements EventLog {
     });
   }
 
+  async trim(until: number, receivedBeforeUs: number): Promise<number> {
+    try {
+      return Number(this.#trim.run(until, receivedBeforeUs).changes);
+    } catch (cause) {
+      throw errors.EVENT_LOG_FAILED({}, { cause });
+    }
+  }
+
   async endOffset(): Promise<number> {
     return Number(this.#end.get()?.seq ?? 0);
   }
@@ -116,7 +131,7 @@ export class SqliteEventLog implements EventLog {
       createdTimesUs: Float64Array.from(rows, (row) => row.createdTimeUs),
       values: rows.map((row) => row.values),
     };
-    const { changes, lastInsertRowid } = this.#insert.run(scenario, source, requestId, serialize(payload));
+    const { changes, lastInsertRowid } = this.#insert.run(scenario, source, requestId, receivedUs, serialize(payload));
     if (Number(changes) > 0) return { offset: Number(lastInsertRowid), duplicate: false };
     return { offset: Number(this.#find.get(scenario, source, requestId)?.offset ?? 0), duplicate: true };
   }

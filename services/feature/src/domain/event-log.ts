@@ -1,6 +1,6 @@
 import type { SourceRow } from "./view-state.ts";
 
-/** Rows pushed together, under one request id. */
+/** Rows pushed together, under one request id. Rows that are equal are so many events, each counted. */
 export interface PushedEvents {
   readonly scenario: string;
   readonly source: string;
@@ -35,6 +35,11 @@ export interface EventLog {
   append(events: readonly PushedEvents[]): Promise<readonly Appended[]>;
   /** Events of one source after an offset, in order, at most `limit` pushes. */
   read(scenario: string, source: string, after: number, limit: number): Promise<readonly LoggedEvents[]>;
+  /**
+   * Forgets pushes up to an offset that came in before a time, in microseconds since 1970; answers how many. Their
+   * request ids can come again. Offsets go on rising.
+   */
+  trim(until: number, receivedBeforeUs: number): Promise<number>;
   /** The last offset given; 0 where there is none. */
   endOffset(): Promise<number>;
   close(): Promise<void>;

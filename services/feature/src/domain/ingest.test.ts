@@ -8,6 +8,7 @@ import { compileView } from "./compile-view.ts";
 import type { EventLog, PushedEvents } from "./event-log.ts";
 import { Ingest, type IngestedView, type IngestObserver } from "./ingest.ts";
 import { type AppliedOffset, type Mutation, type OnlineStore, ReadBatch } from "./online-store.ts";
+import type { RefusedEvent } from "./quarantine.ts";
 
 const card = defineEntity({ name: "card", key: "int64" });
 const source = defineSource({
@@ -140,6 +141,7 @@ describe("ingestion", () => {
         throw errors.EVENT_LOG_FULL({}, { cause: new Error("ENOSPC") });
       },
       read: (...args) => log.read(...args),
+      trim: (...args) => log.trim(...args),
       endOffset: () => log.endOffset(),
       close: () => log.close(),
     };
@@ -206,6 +208,101 @@ describe("ingestion", () => {
     await Promise.all([job.publish(), ingest.push(push("3", [1n, 4]))]);
     expect(view.handle.generation).toBe(2);
     expect(countAndTotal(store, view, 1n)).toEqual([4, 107]);
+  });
+
+  test("the log forgets what is old and applied, and nothing else", async () => {
+    const log = openLog();
+    const store = new FailingStore();
+    const { ingest, views } = await start(log, store);
+    await ingest.push({ ...push("1", [1n, 1]), receivedUs: 10 });
+    await ingest.push({ ...push("2", [1n, 2]), receivedUs: 90 });
+    store.isFailing = true;
+    await expect(ingest.push({ ...push("3", [1n, 4]), receivedUs: 20 })).rejects.toMatchObject({
+      reason: "APPLY_FAILED",
+    });
+    expect(await ingest.trimLog(50)).toBe(1);
+    store.isFailing = false;
+    await ingest.catchUpBehind();
+    expect(countAndTotal(store, views[0] as IngestedView, 1n)).toEqual([3, 7]);
+    expect(await ingest.trimLog(50)).toBe(1);
+    expect((await log.read("s", "payments", 0, 10)).map(({ requestId }) => requestId)).toEqual(["2"]);
+  });
+
+  test("a partition is applied from where the states end; again, it changes nothing, and poison is set aside", async () => {
+    const store = new FailingStore();
+    const refused: RefusedEvent[] = [];
+    const topical = compileView(
+      defineFeatureView({
+        name: "activity",
+        entities: [{ entity: card, field: "card" }],
+        source: { ...source, topic: "t" },
+        aggregates: activity.view.aggregates,
+      }),
+    );
+    const ignore = () => undefined;
+    const ingest = new Ingest(
+      openLog(),
+      store,
+      { accepted: ignore, skipped: ignore, corrupt: ignore, behind: ignore },
+      {
+        queueRowsMax: 10,
+        refuse: async (events) => void refused.push(...events),
+      },
+    );
+    const view = { scenario: "s", compiled: topical, handle: await store.openView("s/topical") };
+    await ingest.addViews([view]);
+    const stream = { topic: "t", partition: 3 };
+    const event = (offset: number, key: bigint, amount: number) => ({ ...push(`${offset}`, [key, amount]), offset });
+    const apply = (...events: ReturnType<typeof event>[]) =>
+      ingest.applyStream(stream, events, events.at(-1)?.offset ?? 0);
+    expect([ingest.topics, await ingest.streamPosition(stream)]).toEqual([["t"], 0]);
+    await apply(event(1, 1n, 1), event(2, 2n, 2), event(4, 1n, 4));
+    expect(await ingest.streamPosition(stream)).toBe(4);
+    await apply(event(2, 2n, 2), event(4, 1n, 4));
+    await apply(event(2, 2n, 2), event(4, 1n, 4), event(7, 1n, 8));
+    expect([countAndTotal(store, view, 1n), countAndTotal(store, view, 2n)]).toEqual([
+      [3, 13],
+      [1, 2],
+    ]);
+    store.isFailing = true;
+    await expect(apply(event(8, 1n, 16))).rejects.toThrow("the store is away");
+    expect(await ingest.streamPosition(stream)).toBe(7);
+    store.isFailing = false;
+    await apply(event(8, 1n, 16));
+    expect(countAndTotal(store, view, 1n)).toEqual([4, 29]);
+    expect(await ingest.streamPosition({ topic: "other", partition: 3 })).toBeUndefined();
+    expect(refused).toEqual([]);
+  });
+
+  test("a row that a view cannot take is set aside with its reason, and what is behind it goes on", async () => {
+    const store = new MemoryOnlineStore();
+    const refused: RefusedEvent[] = [];
+    const ignore = () => undefined;
+    const ingest = new Ingest(
+      openLog(),
+      store,
+      { accepted: ignore, skipped: ignore, corrupt: ignore, behind: ignore },
+      {
+        queueRowsMax: 10,
+        refuse: async (events) => void refused.push(...events),
+      },
+    );
+    const view = { scenario: "s", compiled: latest, handle: await store.openView("s/latest") };
+    await ingest.addViews([view]);
+    const good = push("1", [1n, 1]);
+    const [row] = good.rows;
+    if (row === undefined) throw new Error("no row");
+    await ingest.push({
+      ...good,
+      rows: [
+        { ...row, values: [1n, "ten"] },
+        { ...row, eventTimeUs: row.eventTimeUs + 1 },
+      ],
+    });
+    expect(countAndTotal(store, view, 1n)).toEqual([1]);
+    expect(refused).toMatchObject([
+      { source: "payments", reason: "ROW_NOT_APPLICABLE", origin: "1/1/0/latest", content: { kind: "row" } },
+    ]);
   });
 
   test("random pushes, failures and restarts: the states are those of everything durable, once", async () => {

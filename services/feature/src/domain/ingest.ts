@@ -204,6 +204,22 @@ export class Ingest {
     });
   }
 
+  /**
+   * Forgets pushes that came in before a time and that every view holds; answers how many. A view that is defined later,
+   * and a generation that is filled anew, do not get them: by then they should be in the source's file.
+   */
+  trimLog(receivedBeforeUs: number): Promise<number> {
+    return this.#exclusively(async () => {
+      let until = await this.#log.endOffset();
+      for (const { scenario, compiled, handle } of this.#views.values()) {
+        const applied = await this.#store.appliedOffset(handle);
+        const [next] = await this.#log.read(scenario, compiled.view.source.name, applied, 1);
+        if (next !== undefined) until = Math.min(until, next.offset - 1);
+      }
+      return this.#log.trim(until, receivedBeforeUs);
+    });
+  }
+
   /** Applies what a failed write left behind. */
   async catchUpBehind(): Promise<void> {
     if (this.#behind.size > 0) await this.#exclusively(() => this.#catchUpBehind());
