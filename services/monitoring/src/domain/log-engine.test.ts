@@ -1,4 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
+import type { ReferenceDistribution } from "@weft/statistics";
 import { seededRandom } from "@weft/testkit";
 import { MemoryPredictionLog } from "../adapters/memory-prediction-log.ts";
 import { LogEngine, type LogEngineOptions } from "./log-engine.ts";
@@ -13,7 +14,6 @@ import {
   startUs,
 } from "./prediction-fixture.ts";
 import type { PredictionLog } from "./prediction-log.ts";
-import type { ReferenceDistribution } from "./reference.ts";
 
 const hourUs = 3_600_000_000;
 const options: LogEngineOptions = {

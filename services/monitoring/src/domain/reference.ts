@@ -1,12 +1,4 @@
-/** Bins of one feature or score in the rows that a model was trained on. */
-export interface ReferenceDistribution {
-  /** Inner upper edges, strictly ascending; a value v falls in the first bin with v <= edge, else in the last. */
-  readonly edges: readonly number[];
-  /** Share of the values present in each bin: edges + 1 numbers that sum to 1 (all 0 where every value is missing). */
-  readonly shares: readonly number[];
-  /** Share of rows without a value, 0 to 1. */
-  readonly missingRatio: number;
-}
+import type { ReferenceDistribution } from "@weft/statistics";
 
 /** What a model saw in training, read from the `reference.json` artifact. */
 export interface Reference {

@@ -1,9 +1,9 @@
+import { compareWithReference, type Stability } from "@weft/statistics";
 import { BucketedHistogram } from "./histogram.ts";
 import type { PayloadNumbers } from "./payload.ts";
 import type { PredictionLayout } from "./prediction.ts";
 import type { Reference } from "./reference.ts";
 import type { ModelParts, ReleaseParts } from "./release-parts.ts";
-import { compareWithReference, type Stability } from "./stability.ts";
 
 /** A feature or score compared. */
 export interface ComparedDistribution extends Stability {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { seededRandom } from "@weft/testkit";
-import type { ReferenceDistribution } from "./reference.ts";
+import type { ReferenceDistribution } from "./distribution.ts";
 import { compareWithReference, DRIFT_MINIMUM } from "./stability.ts";
 
 const deciles: ReferenceDistribution = {
@@ -11,7 +11,7 @@ const deciles: ReferenceDistribution = {
 
 describe("population stability index", () => {
   test("is NumPy's", () => {
-    // NumPy 2.4.6: python services/monitoring/src/domain/psi-oracle.py
+    // NumPy 2.4.6: python libs/statistics/src/psi-oracle.py
     const reference: ReferenceDistribution = {
       edges: [-0.5, 0, 0.5, 2],
       shares: [0.2, 0.3, 0.3, 0.15, 0.05],

@@ -1,5 +1,5 @@
 import { chiSquareQuantile } from "./chi-square.ts";
-import type { ReferenceDistribution } from "./reference.ts";
+import type { ReferenceDistribution } from "./distribution.ts";
 
 /** A window compared with its reference. All shares are of all rows, so each list sums to 1 - its missing share. */
 export interface Stability {
