@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fromJson } from "@bufbuild/protobuf";
+import { create, fromJson } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { gateway } from "@weft/contracts";
 import { loadScenario } from "@weft/scenario";
@@ -64,6 +64,19 @@ describe("gates", () => {
       "auc 0.5 is below 0.9; brier 0.2 is above 0.1; none was not measured",
     );
   });
+});
+
+test("lines to paste name the files that TLS needs", () => {
+  const request = create(gateway.ScoreRequestSchema, { scenario: "s" });
+  const files = { caFile: "ca.pem", certFile: undefined, keyFile: undefined };
+  expect(pasteLines("Score", request, "h:1", "h:2", files)).toEqual({
+    grpcurl: `grpcurl -cacert ca.pem -d '{"scenario":"s"}' h:1 weft.gateway.v1.GatewayService/Score`,
+    curl: `curl -s --cacert ca.pem -H 'content-type: application/json' -d '{"scenario":"s"}' https://h:2/weft.gateway.v1.GatewayService/Score`,
+  });
+  const own = { ...files, certFile: "own.crt", keyFile: "own.key" };
+  expect(pasteLines("Score", request, "h:1", "h:2", own).grpcurl).toContain(
+    "-cacert ca.pem -cert own.crt -key own.key ",
+  );
 });
 
 describe("requests of examples", () => {

@@ -57,18 +57,31 @@ export function recommendRequest(scenario: Scenario, example: Example, count: nu
   });
 }
 
+/** Files that a caller of services over TLS needs; its own certificate only where they want one. */
+export interface CallerTls {
+  readonly caFile: string | undefined;
+  readonly certFile: string | undefined;
+  readonly keyFile: string | undefined;
+}
+
 /** A command line that sends the request with grpcurl, and one with curl. */
 export function pasteLines(
   method: "Score" | "Recommend",
   request: gateway.ScoreRequest | gateway.RecommendRequest,
   grpc: string,
   edge: string,
+  tls?: CallerTls,
 ): { readonly grpcurl: string; readonly curl: string } {
   const schema = method === "Score" ? gateway.ScoreRequestSchema : gateway.RecommendRequestSchema;
   const body = JSON.stringify(toJson(schema, request as never)).replaceAll("'", "\\u0027");
   const path = `${gateway.GatewayService.typeName}/${method}`;
+  const option = (name: string, value: string | undefined) => (value === undefined ? "" : ` ${name} ${value}`);
+  const own = `${option("-cert", tls?.certFile)}${option("-key", tls?.keyFile)}`;
+  const security = tls === undefined ? " -plaintext" : `${option("-cacert", tls.caFile)}${own}`;
+  const curlSecurity = `${option("--cacert", tls?.caFile)}${option("--cert", tls?.certFile)}${option("--key", tls?.keyFile)}`;
+  const scheme = tls === undefined ? "http" : "https";
   return {
-    grpcurl: `grpcurl -plaintext -d '${body}' ${grpc} ${path}`,
-    curl: `curl -s -H 'content-type: application/json' -d '${body}' http://${edge}/${path}`,
+    grpcurl: `grpcurl${security} -d '${body}' ${grpc} ${path}`,
+    curl: `curl -s${curlSecurity} -H 'content-type: application/json' -d '${body}' ${scheme}://${edge}/${path}`,
   };
 }

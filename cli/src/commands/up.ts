@@ -7,6 +7,7 @@ import { prepareData } from "../deploy/data.ts";
 import { pushScenario } from "../deploy/push.ts";
 import { awaitAnswers, deployClients, releaseScenario } from "../deploy/release.ts";
 import { CommandFailure } from "../failure.ts";
+import { callerTls } from "../peers.ts";
 import { startProgress } from "../progress.ts";
 import { pasteLines, recommendRequest, scoreRequest } from "../requests.ts";
 import { allServices } from "../services.ts";
@@ -164,6 +165,7 @@ async function present(
   if (own === undefined) throw new CommandFailure("the gateway is not running");
   const grpc = `${own.host}:${own.port}`;
   const edge = `${own.host}:${own.edgePort}`;
+  const tls = callerTls(options.settings);
   const results: Record<string, unknown>[] = [];
   const out = (text: string) => options.json || process.stdout.write(text);
   const paste: { grpcurl: string; curl: string }[] = [];
@@ -185,7 +187,7 @@ async function present(
         simulated: scenario.simulated,
         recommend: toJson(gateway.RecommendResponseSchema, response),
       });
-      paste.push(pasteLines("Recommend", request, grpc, edge));
+      paste.push(pasteLines("Recommend", request, grpc, edge, tls));
     } else {
       out(`\n${scenario.name}${simulated}: decisions\n`);
       for (const [index, example] of scenario.examples.slice(0, shownDecisions).entries()) {
@@ -197,7 +199,7 @@ async function present(
           simulated: scenario.simulated,
           score: toJson(gateway.ScoreResponseSchema, response),
         });
-        if (index === 0) paste.push(pasteLines("Score", request, grpc, edge));
+        if (index === 0) paste.push(pasteLines("Score", request, grpc, edge, tls));
       }
     }
   }
@@ -211,6 +213,6 @@ async function present(
     out(
       `${name.padEnd(12)} ${`${address.host}:${address.port}`.padEnd(17)} http://${address.host}:${address.metricsPort}/metrics\n`,
     );
-  out(`HTTP edge    http://${edge}\n\nTry:\n`);
+  out(`HTTP edge    ${tls === undefined ? "http" : "https"}://${edge}\n\nTry:\n`);
   for (const { grpcurl, curl } of paste) out(`${grpcurl}\n${curl}\n`);
 }

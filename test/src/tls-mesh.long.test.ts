@@ -1,0 +1,47 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { grpcurlPath } from "./grpcurl.ts";
+import { execute, makeCertificate } from "./interop/programs.ts";
+import { removeState, root, startWeft, type Weft } from "./weft.ts";
+
+let folder = "";
+let grpcurl = "";
+let weft: Weft;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "weft-tls-mesh-"));
+  const { key, cert } = await makeCertificate(folder);
+  grpcurl = await grpcurlPath();
+  const tls = [`--tls.cert-file=${cert}`, `--tls.key-file=${key}`, `--tls.ca-file=${cert}`];
+  weft = await startWeft([join(root, "examples", "fraud")], ["--mesh", ...tls, "--tls.require-client-certificates"]);
+}, 300_000);
+afterAll(async () => {
+  await weft?.stop();
+  if (weft !== undefined) removeState(weft);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test("a mesh over mutual TLS answers, and tells how it is called", async () => {
+  expect(weft.output.results.length).toBeGreaterThan(0);
+  for (const lines of weft.output.paste) {
+    const { stdout } = await execute("bash", ["-c", lines.grpcurl.replace(/^grpcurl/, grpcurl)]);
+    expect(JSON.parse(stdout)).toHaveProperty("decision");
+    const edge = await execute("bash", ["-c", lines.curl]);
+    expect(JSON.parse(edge.stdout)).toHaveProperty("decision");
+  }
+}, 60_000);
+
+test("whoever shows no certificate is refused by every service, and probes are answered in the clear", async () => {
+  for (const { host, port, metricsPort } of Object.values(weft.output.addresses)) {
+    const list = (...security: readonly string[]) =>
+      execute(grpcurl, [...security, "-max-time", "5", `${host}:${port}`, "list"]).then(
+        () => "answered",
+        () => "refused",
+      );
+    expect(await list("-plaintext")).toBe("refused");
+    expect(await list("-insecure")).toBe("refused");
+    expect((await fetch(`http://${host}:${metricsPort}/readyz`)).status).toBe(200);
+  }
+}, 60_000);
