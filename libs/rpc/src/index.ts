@@ -32,7 +32,7 @@ export { type ChannelMetrics, createChannelMetrics } from "./weft/channel-metric
 export type { ClientOptions } from "./weft/client.ts";
 export { connect as connectWeft } from "./weft/client.ts";
 export type { CompressionOptions } from "./weft/compression.ts";
-export { createConnectionMeter } from "./weft/connection-meter.ts";
+export { createConnectionMeter, createMessageMeter, type MessageMeter } from "./weft/connection-meter.ts";
 export { weft } from "./weft/index.ts";
 export { listen as listenWeft, type ServerOptions } from "./weft/server.ts";
 export { parseTarget } from "./weft/target.ts";

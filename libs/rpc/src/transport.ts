@@ -5,6 +5,7 @@ import type { MethodInfo } from "./method.ts";
 import type { TlsSource } from "./tls/tls-source.ts";
 import type { ChannelSettings } from "./weft/channel.ts";
 import type { CompressionOptions } from "./weft/compression.ts";
+import type { MessageMeter } from "./weft/connection-meter.ts";
 
 /**
  * Carries calls to one peer. `call.context` is the caller's side of the call: its identity, deadline and metadata go to
@@ -45,6 +46,8 @@ export interface ListenOptions {
   readonly http2?: Partial<Http2Options>;
   /** What its connections count with. */
   readonly meter?: Http2Meter;
+  /** What its calls count messages with. */
+  readonly messages?: MessageMeter;
   /** Set where answers go compressed with gzip to clients that take them so, unless a handler says otherwise. */
   readonly compression?: CompressionOptions;
 }

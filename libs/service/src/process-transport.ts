@@ -2,6 +2,7 @@ import type { SettingsOf } from "@weft/config";
 import {
   createChannelMetrics,
   createConnectionMeter,
+  createMessageMeter,
   grpcJs,
   type Listener,
   type ListenOptions,
@@ -74,6 +75,7 @@ export function openTransport(settings: TransportSettings, metrics: Metrics, log
     help: "TLS handshakes of clients that failed.",
   });
   const meter = createConnectionMeter(metrics, { side: "server" });
+  const messages = createMessageMeter(metrics, { side: "server" });
   let loggedMs = Number.NEGATIVE_INFINITY;
   const handshakeFailed = (error: Error) => {
     failures.add(1);
@@ -105,6 +107,7 @@ export function openTransport(settings: TransportSettings, metrics: Metrics, log
         http2: settings.http2,
         handshakeFailed,
         meter,
+        messages,
         ...(answers ? { compression: { bytesMin } } : {}),
         ...secure,
       }),

@@ -305,6 +305,9 @@ test("limits, connections and the policy of a target are the settings'", async (
   const theirs = await metricsOf(servers[0] as RunningServices, "monitoring");
   expect(theirs).toMatch(/rpc_server_connections_open 2/);
   expect(theirs).toMatch(/rpc_server_streams_open 0/);
+  const [count = 0] = after;
+  expect(theirs).toMatch(`rpc_server_messages_total{direction="received"} ${count}`);
+  expect(theirs).toMatch(`rpc_server_messages_total{direction="sent"} ${count}`);
   const ours = await metricsOf(caller, "gateway");
   expect(ours).toMatch(/rpc_client_connections_open\{peer="monitoring"\} 4/);
   expect(ours).toMatch(/rpc_client_handshake_seconds_count\{peer="monitoring"\} 4/);

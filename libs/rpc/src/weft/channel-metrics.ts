@@ -1,6 +1,6 @@
 import type { Http2Meter } from "@weft/http2";
 import type { CounterSeries, GaugeSeries, Metrics } from "@weft/telemetry";
-import { createConnectionMeter } from "./connection-meter.ts";
+import { createConnectionMeter, createMessageMeter, type MessageMeter } from "./connection-meter.ts";
 
 /** What the connections to one peer report. */
 export interface ChannelMetrics {
@@ -26,6 +26,7 @@ export interface ChannelMetrics {
   readonly resent: CounterSeries;
   /** What the connections themselves count. */
   readonly meter: Http2Meter | undefined;
+  readonly messages: MessageMeter | undefined;
 }
 
 /** The metrics of a peer's connections. `peer` is what the deployment calls it, for example "ranking". */
@@ -48,6 +49,7 @@ export function createChannelMetrics(metrics: Metrics, peer: string): ChannelMet
     waitingRefused: counter("rpc_client_calls_refused_total", "Calls refused because too many wait."),
     resent: counter("rpc_client_calls_resent_total", "Calls sent once more that the peer had not begun."),
     meter: createConnectionMeter(metrics, { side: "client", peer }),
+    messages: createMessageMeter(metrics, { side: "client", peer }),
   };
 }
 
@@ -66,4 +68,5 @@ export const noChannelMetrics: ChannelMetrics = {
   waitingRefused: nowhere,
   resent: nowhere,
   meter: undefined,
+  messages: undefined,
 };

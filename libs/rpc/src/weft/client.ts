@@ -27,6 +27,7 @@ import { noChannelMetrics } from "./channel-metrics.ts";
 import { type Codec, codecOf, keptEncoded, sendMessage } from "./codec.ts";
 import { CompressedMessage } from "./compressed-message.ts";
 import { type CompressionOptions, compress, type SentMessage } from "./compression.ts";
+import type { MessageMeter } from "./connection-meter.ts";
 import type { Link } from "./endpoint.ts";
 import { MessageQueue } from "./message-queue.ts";
 import { MessageReader, type MessageSink, type RawMessage } from "./message-reader.ts";
@@ -219,6 +220,7 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
   /** The request of a method that takes one, encoded before the call waits for a connection, until the peer answers. */
   #request: Encoded | undefined = undefined;
   #isCompressed = false;
+  readonly messages: MessageMeter | undefined;
   /** How requests are compressed; undefined where they are not. */
   readonly #compression: CompressionOptions | undefined;
   #fields: string[] | undefined = undefined;
@@ -239,6 +241,7 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
     this.#call = call;
     this.#route = route;
     this.#bytesMax = options.messageBytesMax;
+    this.messages = options.metrics?.messages;
     const { compresses } = call.context;
     this.#compression =
       compresses === undefined
@@ -314,7 +317,10 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
     stream.sendHeaders(this.#route.head, fields, false);
     const request = this.#request;
     if (request === undefined) this.#sendAll(stream);
-    else sendMessage(stream, request, true, this.#isCompressed);
+    else {
+      this.messages?.sent.add(1);
+      sendMessage(stream, request, true, this.#isCompressed);
+    }
   }
 
   refuse(error: WeftError): void {
@@ -363,6 +369,7 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
   }
 
   message(raw: RawMessage, sizeBytes: number): void {
+    this.messages?.received.add(1);
     if (this.#answers !== undefined) this.#answers.push(raw, sizeBytes);
     else {
       this.#answer = raw;

@@ -1,19 +1,38 @@
 import { ErrorCode, type Http2Meter } from "@weft/http2";
-import type { Metrics } from "@weft/telemetry";
+import type { CounterSeries, Metrics } from "@weft/telemetry";
 
 /** Names of the codes of RFC 9113; what a peer makes up is "OTHER". */
 const codeNames = new Map<number, string>(
   Object.entries(ErrorCode).map(([name, code]) => [code, name.replace(/(?<=[a-z0-9])(?=[A-Z])/g, "_").toUpperCase()]),
 );
 
+/** Messages of gRPC, whatever connection they go by. */
+export interface MessageMeter {
+  readonly received: CounterSeries;
+  readonly sent: CounterSeries;
+}
+
+/** The metrics of messages, by side and peer as those of connections. */
+export function createMessageMeter(metrics: Metrics, of: MeteredSide): MessageMeter {
+  const by: Record<string, string> = of.side === "client" ? { peer: of.peer } : {};
+  const messages = metrics.counter({
+    name: `rpc_${of.side}_messages_total`,
+    help: "Messages of calls, by direction.",
+    labels: [...Object.keys(by), "direction"],
+  });
+  return {
+    received: messages.with({ ...by, direction: "received" }),
+    sent: messages.with({ ...by, direction: "sent" }),
+  };
+}
+
+/** Whose connections are counted; a client's by `peer`, which is what the deployment calls it. */
+export type MeteredSide = { readonly side: "server" } | { readonly side: "client"; readonly peer: string };
+
 /**
- * The metrics of connections: `rpc_server_…` for all clients of the process together, `rpc_client_…` by `peer`, which is
- * what the deployment calls it.
+ * The metrics of connections: `rpc_server_…` for all clients of the process together, `rpc_client_…` by peer.
  */
-export function createConnectionMeter(
-  metrics: Metrics,
-  of: { readonly side: "server" } | { readonly side: "client"; readonly peer: string },
-): Http2Meter {
+export function createConnectionMeter(metrics: Metrics, of: MeteredSide): Http2Meter {
   const by: Record<string, string> = of.side === "client" ? { peer: of.peer } : {};
   const own = Object.keys(by);
   const name = (rest: string) => `rpc_${of.side}_${rest}`;

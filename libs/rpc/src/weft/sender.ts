@@ -3,6 +3,7 @@ import type { Stream } from "@weft/http2";
 import type { Pipe } from "../pipe.ts";
 import { type Codec, sendMessage } from "./codec.ts";
 import { type CompressionOptions, compress } from "./compression.ts";
+import type { MessageMeter } from "./connection-meter.ts";
 import { messagesPerTurn, nextTurn } from "./turn.ts";
 import type { Encoded } from "./wire-writer.ts";
 
@@ -10,6 +11,8 @@ import type { Encoded } from "./wire-writer.ts";
 export interface SenderOwner {
   /** Whether nothing more is to be sent. */
   readonly isOver: boolean;
+  /** What counts the messages. */
+  readonly messages: MessageMeter | undefined;
   /** Runs before each message is written. */
   beforeMessage(): void;
   /** The source has ended. */
@@ -100,6 +103,7 @@ export class MessageSender {
 
   #write(encoded: Encoded, isCompressed: boolean): boolean {
     this.#owner.beforeMessage();
+    this.#owner.messages?.sent.add(1);
     if (!sendMessage(this.#stream, encoded, false, isCompressed)) {
       this.#stalled = true;
       return false;

@@ -26,6 +26,7 @@ import { type Invoke, type Listener, type ListenOptions, type Router, singleMess
 import { type Codec, codecOf, sendMessage } from "./codec.ts";
 import { CompressedMessage } from "./compressed-message.ts";
 import { type CompressionOptions, compress } from "./compression.ts";
+import type { MessageMeter } from "./connection-meter.ts";
 import { MessageQueue } from "./message-queue.ts";
 import { MessageReader, type MessageSink, type RawMessage } from "./message-reader.ts";
 import { fieldsOf, malformedBinaryKey, metadataOf } from "./metadata.ts";
@@ -211,6 +212,7 @@ class ServerCall implements StreamReceiver, MessageSink, SenderOwner, Timed {
   readonly #plan: Plan;
   readonly #context: CallScope;
   readonly #reader: MessageReader;
+  readonly messages: MessageMeter | undefined;
   readonly #compressionDefault: CompressionOptions | undefined;
   /** The request of a method that takes one. */
   #request: RawMessage | undefined = undefined;
@@ -220,7 +222,8 @@ class ServerCall implements StreamReceiver, MessageSink, SenderOwner, Timed {
   #unsubscribe: (() => void) | undefined = undefined;
   #sender: MessageSender | undefined = undefined;
 
-  constructor(stream: Stream, plan: Plan, { messageBytesMax, compression }: ServerOptions) {
+  constructor(stream: Stream, plan: Plan, { messageBytesMax, compression, messages }: ServerOptions) {
+    this.messages = messages;
     this.#stream = stream;
     this.#plan = plan;
     this.#compressionDefault = compression;
@@ -278,6 +281,7 @@ class ServerCall implements StreamReceiver, MessageSink, SenderOwner, Timed {
   }
 
   message(raw: RawMessage, sizeBytes: number): void {
+    this.messages?.received.add(1);
     if (this.#requests !== undefined) this.#requests.push(raw, sizeBytes);
     else if (this.#request === undefined) this.#request = raw;
     else this.#fail(errors.CARDINALITY({ method: this.#plan.method.name, messages: 2 }));
@@ -378,6 +382,7 @@ class ServerCall implements StreamReceiver, MessageSink, SenderOwner, Timed {
 
   #sendLast(encoded: Encoded, isCompressed: boolean): void {
     this.beforeMessage();
+    this.messages?.sent.add(1);
     sendMessage(this.#stream, encoded, false, isCompressed);
     this.#succeed();
   }
