@@ -159,6 +159,22 @@ describe("a cache before a shared store", () => {
     expect((await after).values).toEqual([9]);
   });
 
+  test("who asks for fresh states gets them from the store", async () => {
+    const { store, view, waiting, elsewhere } = await remote();
+    await elsewhere(1n, 7);
+    const known = ask(store, view, 1n);
+    waiting.shift()?.answer();
+    await known;
+    await elsewhere(1n, 8);
+    const batch = new ReadBatch();
+    batch.isFresh = true;
+    batch.add(view, 1n);
+    const done = store.get(batch);
+    waiting.shift()?.answer();
+    await done;
+    expect([batch.values[0]?.bytes[0], (await ask(store, view, 1n)).values]).toEqual([8, [8]]);
+  });
+
   test("its memory is bounded", async () => {
     const { store, view, waiting, seen, elsewhere } = await remote(100);
     for (let key = 0n; key < 1_000n; key++) await elsewhere(key, 1);

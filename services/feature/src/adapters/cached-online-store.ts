@@ -94,7 +94,7 @@ export class CachedOnlineStore implements OnlineStore {
       const kept = this.#keptOf(batch.views[place]);
       const entry = kept === undefined ? undefined : this.#find(kept, batch.keys[place] ?? "");
       batch.values[place] = entry?.value;
-      if (entry !== undefined && entry.freshUntilMs >= nowMs) continue;
+      if (!batch.isFresh && entry !== undefined && entry.freshUntilMs >= nowMs) continue;
       if (missed === undefined) missed = [place];
       else missed.push(place);
     }
@@ -173,7 +173,7 @@ export class CachedOnlineStore implements OnlineStore {
     for (const place of missed) {
       const view = batch.views[place];
       const key = batch.keys[place] ?? "";
-      const flight = this.#keptOf(view)?.flights.get(key);
+      const flight = batch.isFresh ? undefined : this.#keptOf(view)?.flights.get(key);
       if (flight !== undefined) {
         joined ??= [];
         joined.push({ place, flight });

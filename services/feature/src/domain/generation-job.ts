@@ -67,6 +67,8 @@ export class GenerationJob {
         await this.#copy(view.handle, next, this.#steps.takeChanged(view.handle));
       }
       await this.#steps.exclusively(async () => {
+        // A write that failed may have reached some states and not the offset: it is completed, and those are copied again.
+        await this.#steps.catchUp(view, view.handle);
         await this.#copy(view.handle, next, this.#steps.takeChanged(view.handle));
         const applied = await store.appliedOffsets(view.handle);
         await store.write(
@@ -133,6 +135,7 @@ export class GenerationJob {
   async #copy(from: ViewHandle, to: ViewHandle, keys: readonly EntityKey[]): Promise<void> {
     if (keys.length === 0) return;
     const batch = new ReadBatch();
+    batch.isFresh = true;
     for (const key of keys) batch.add(from, key);
     await this.#steps.store.get(batch);
     if (batch.unread !== undefined) throw errors.STORE_UNAVAILABLE({});

@@ -27,6 +27,8 @@ export class ReadBatch {
    * every place was read.
    */
   unread: Set<number> | undefined;
+  /** Ask the store for every place, and not what is kept of it in memory: for who makes states out of what is read. */
+  isFresh = false;
 
   clear(): void {
     this.size = 0;
