@@ -20,6 +20,7 @@ test("faults of expectations say which one and why", () => {
     { expect: "freshness", maxAge: "2d", policy: "warn" },
     { expect: "row_count", min: 1, policy: "reject" },
     { expect: "null_rate", field: "kind", max: 0.1, policy: "warn" },
+    { expect: "distribution", field: "kind", policy: "warn" },
   );
   expect(expectationFaults(fine)).toEqual([]);
   expect(fine.expectations?.map(expectationText)).toEqual([
@@ -30,6 +31,7 @@ test("faults of expectations say which one and why", () => {
     "newest event at most 2d old",
     "row count at least 1",
     "null rate of kind at most 0.1",
+    "kind distributed as before, PSI at most 0.2",
   ]);
   expect(
     expectationFaults(
@@ -47,6 +49,7 @@ test("faults of expectations say which one and why", () => {
         { expect: "unique", fields: ["kind"], policy: "quarantine" },
         { expect: "freshness", maxAge: "soon", policy: "warn" },
         { expect: "better", policy: "warn" },
+        { expect: "distribution", field: "seen", policy: "warn" },
       ),
     ),
   ).toEqual([
@@ -63,5 +66,6 @@ test("faults of expectations say which one and why", () => {
     "expectation 11: unique is about all rows together, so its policy must be warn or reject",
     'expectation 12: maxAge "soon" is not a duration such as "2d"',
     'expectation 13: "better" is not an expectation',
+    "expectation 14: distribution needs a field of numbers, truth values or texts",
   ]);
 });

@@ -34,11 +34,20 @@ export type BatchExpectation =
   | (Expected<"unique"> & { readonly fields: readonly string[] })
   /** There are from `min` to `max` rows, both inclusive. */
   | (Expected<"row_count"> & { readonly min?: number; readonly max?: number })
+  /**
+   * The values are distributed as when the release was first materialized: the population stability index stays at or
+   * below `maxPsi` (default 0.2), or below what chance alone makes of this many rows. Numbers are compared by deciles,
+   * truth values and texts by value, missing values among them. Until something has been published it is met.
+   */
+  | (Expected<"distribution"> & { readonly field: string; readonly maxPsi?: number })
   /** The newest event is no older than this when the rows are looked at. */
   | (Expected<"freshness"> & { readonly maxAge: DurationText });
 
 /** What is expected of a source's rows. */
 export type Expectation = RowExpectation | BatchExpectation;
+
+/** Greatest population stability index where an expectation names none. */
+export const maxPsiDefault = 0.2;
 
 /** Whether an expectation is on every row, and so holds for pushes too. */
 export function isRowExpectation(expectation: Expectation): expectation is RowExpectation {
@@ -63,6 +72,8 @@ export function expectationText(expectation: Expectation): string {
       return `null rate of ${expectation.field} at most ${expectation.max}`;
     case "unique":
       return `${expectation.fields.join(", ")} unique`;
+    case "distribution":
+      return `${expectation.field} distributed as before, PSI at most ${expectation.maxPsi ?? maxPsiDefault}`;
     case "row_count":
       return `row count ${rangeText(expectation)}`;
     case "freshness":
@@ -114,6 +125,10 @@ function faultOf(source: Source, expectation: Expectation): string | undefined {
       return expectation.max >= 0 && expectation.max <= 1 ? undefined : "max must be from 0 to 1";
     case "unique":
       return expectation.fields.length > 0 ? undefined : "unique needs fields";
+    case "distribution":
+      if (type === undefined || !(numbers.has(type) || type === "bool" || type === "string"))
+        return "distribution needs a field of numbers, truth values or texts";
+      return (expectation.maxPsi ?? maxPsiDefault) > 0 ? undefined : "maxPsi must be above 0";
     case "row_count":
       return rangeFault(expectation, true);
     case "freshness":

@@ -26,7 +26,7 @@ export function openMaterialization(options: {
   const { turns = new JobTurns(1), catalog = SqliteMaterializationCatalog.open(":memory:") } = options;
   const ended: Materialization[] = [];
   const published: MaterializedView[] = [];
-  let times = 0;
+  const clock = { nowUs: 0 };
   const materializer = new Materializer({
     store: offline,
     catalog,
@@ -37,11 +37,11 @@ export function openMaterialization(options: {
       validated: () => undefined,
       published: (_scenario, view) => published.push(view),
     },
-    nowUs: () => ++times,
+    nowUs: () => ++clock.nowUs,
     pause: () => new Promise((resolve) => setImmediate(resolve)),
   });
   const handlers: MaterializationHandlers = createMaterializationHandlers({ resolve: release, materializer, catalog });
-  return { handlers, materializer, catalog, turns, ended, published };
+  return { handlers, materializer, catalog, turns, ended, published, clock };
 }
 
 /** Expectations of pushes, with a quarantine in memory. */

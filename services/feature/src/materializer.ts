@@ -137,9 +137,10 @@ export class Materializer {
       validation = report;
       catalog.setReport(id, scenario, report);
     };
+    const references = catalog.references(scenario, release.id);
     let validation: ValidationReport | undefined;
     try {
-      const options = { scenario, ...request, store, target, pushed, signal, pause, nowUs, validated };
+      const options = { scenario, ...request, store, target, pushed, signal, pause, nowUs, references, validated };
       for await (const progress of materialize(options)) {
         isDone = progress.done;
         for (const view of progress.views) observer.published(scenario, view);

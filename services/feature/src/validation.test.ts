@@ -194,6 +194,21 @@ describe("expectations at materialization", () => {
     ]);
   });
 
+  test("a source that nothing comes from any more is not fresh, though nothing in it changed", async () => {
+    const service = await start([
+      { expect: "freshness", maxAge: "1h", policy: "reject" },
+      { expect: "row_count", min: 1, policy: "warn" },
+    ]);
+    write([[0, 0, 1n, 1, "a"]]);
+    service.clock.nowUs = nowUs + 1_800e6;
+    await service.materialize(feature.MaterializeMode.INCREMENTAL);
+    service.clock.nowUs = nowUs + 7_300e6;
+    await expect(service.materialize(feature.MaterializeMode.INCREMENTAL)).rejects.toMatchObject({
+      message: expect.stringContaining("expected newest event at most 1h old; newest event 2 h old"),
+    });
+    expect(service.amount(1n)).toBe(1);
+  });
+
   test("uniqueness, freshness and counts are judged over the batch", async () => {
     const service = await start([
       { expect: "unique", fields: ["card"], policy: "warn" },
@@ -216,6 +231,46 @@ describe("expectations at materialization", () => {
       ["row count at most 2", false, 0n, "3 rows"],
       ["kind not null", false, 1n, "1 of 3 rows do not (33.33 %)"],
     ]);
+  });
+});
+
+describe("expectations on distributions", () => {
+  test("compare with what the release was first materialized from, and let chance pass", async () => {
+    const seed = 12;
+    const random = seededRandom(seed);
+    const service = await start([
+      { expect: "distribution", field: "amount", policy: "reject" },
+      { expect: "distribution", field: "kind", maxPsi: 0.1, policy: "warn" },
+      { expect: "distribution", field: "good", policy: "warn" },
+    ]);
+    const drawn = (count: number, from: number, shift: number, kinds: readonly (string | null)[]): Row[] =>
+      Array.from({ length: count }, (_, at): Row => {
+        const amount = random() < 0.1 ? null : shift + random() + random() + random();
+        return [from + at, from + at, BigInt(at), amount, kinds[Math.floor(random() * kinds.length)] ?? null];
+      });
+    const observed = async () =>
+      (await service.report()).results?.slice(1).map(({ met, observed: text }) => [met, text]);
+    const first = drawn(3_000, 0, 0, ["a", "a", "b", null]);
+    write(first);
+    await service.materialize();
+    expect(await observed()).toEqual(Array(3).fill([true, "nothing to compare with yet"]));
+    // The same again, few of the same, and others.
+    await service.materialize();
+    expect(await observed()).toEqual(Array(3).fill([true, "PSI 0.000 against 3000 rows"]));
+    const few = drawn(40, 3_000, 0, ["a", "a", "b", null]);
+    write([...first, ...few]);
+    await service.materialize(feature.MaterializeMode.INCREMENTAL);
+    expect((await observed())?.map(([met]) => met)).toEqual([true, true, true]);
+    const otherKinds = drawn(500, 4_000, 0, ["b", "c", "b", null]);
+    write([...first, ...few, ...otherKinds]);
+    await service.materialize(feature.MaterializeMode.INCREMENTAL);
+    expect((await observed())?.map(([met]) => met)).toEqual([true, false, true]);
+    write([...first, ...few, ...otherKinds, ...drawn(500, 5_000, 0.8, ["a", "a", "b", null])]);
+    await expect(service.materialize(feature.MaterializeMode.INCREMENTAL)).rejects.toMatchObject({
+      reason: "EXPECTATION_NOT_MET",
+      message: expect.stringContaining("expected amount distributed as before, PSI at most 0.2; PSI"),
+    });
+    expect({ seed, met: (await observed())?.map(([met]) => met) }).toEqual({ seed, met: [false, true, true] });
   });
 });
 

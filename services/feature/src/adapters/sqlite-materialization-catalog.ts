@@ -1,4 +1,5 @@
 import { DatabaseSync, type SQLOutputValue, type StatementSync } from "node:sqlite";
+import type { FieldReference, FieldReferences } from "../domain/distribution-check.ts";
 import type {
   Materialization,
   MaterializationCatalog,
@@ -12,6 +13,8 @@ import type { ValidationReport } from "../domain/validation.ts";
 const materializationsMax = 1_000;
 /** Reports kept a scenario. */
 const reportsMax = 100;
+/** Releases of a scenario whose references are kept. */
+const referencesMax = 16;
 /** Watermarks kept a view: of its newest generations, among which are those that readers can see. */
 const watermarksMax = 16;
 
@@ -30,6 +33,9 @@ export class SqliteMaterializationCatalog implements MaterializationCatalog {
   readonly #setReport: StatementSync;
   readonly #trimReports: StatementSync;
   readonly #report: StatementSync;
+  readonly #reference: StatementSync;
+  readonly #setReference: StatementSync;
+  readonly #trimReferences: StatementSync;
   readonly #watermark: StatementSync;
   readonly #setWatermark: StatementSync;
   readonly #dropWatermark: StatementSync;
@@ -51,6 +57,16 @@ export class SqliteMaterializationCatalog implements MaterializationCatalog {
          (SELECT id FROM reports WHERE scenario = ?1 ORDER BY id DESC LIMIT ${reportsMax})`,
     );
     this.#report = prepare("SELECT * FROM reports WHERE scenario = ? AND ? IN (0, id) ORDER BY id DESC LIMIT 1");
+    this.#reference = prepare(
+      'SELECT content FROM "references" WHERE scenario = ? AND "release" = ? AND source = ? AND field = ?',
+    );
+    this.#setReference = prepare(
+      'INSERT OR REPLACE INTO "references" (scenario, "release", source, field, content) VALUES (?, ?, ?, ?, ?)',
+    );
+    this.#trimReferences = prepare(
+      `DELETE FROM "references" WHERE scenario = ?1 AND "release" NOT IN
+         (SELECT "release" FROM "references" WHERE scenario = ?1 GROUP BY "release" ORDER BY MAX(id) DESC LIMIT ${referencesMax})`,
+    );
     this.#watermark = prepare("SELECT * FROM watermarks WHERE view_id = ? AND generation = ?");
     this.#setWatermark = prepare("INSERT OR REPLACE INTO watermarks VALUES (?, ?, ?, ?, ?)");
     this.#dropWatermark = prepare("DELETE FROM watermarks WHERE view_id = ? AND generation = ?");
@@ -77,6 +93,15 @@ export class SqliteMaterializationCatalog implements MaterializationCatalog {
         content TEXT NOT NULL
       ) STRICT;
       CREATE INDEX IF NOT EXISTS reports_by_scenario ON reports (scenario, id);
+      CREATE TABLE IF NOT EXISTS "references" (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        scenario TEXT NOT NULL,
+        "release" TEXT NOT NULL,
+        source TEXT NOT NULL,
+        field TEXT NOT NULL,
+        content TEXT NOT NULL,
+        UNIQUE (scenario, "release", source, field)
+      ) STRICT;
       CREATE TABLE IF NOT EXISTS watermarks (
         view_id TEXT NOT NULL,
         generation INTEGER NOT NULL,
@@ -132,6 +157,19 @@ export class SqliteMaterializationCatalog implements MaterializationCatalog {
     const found = this.#report.get(scenario, id);
     if (found === undefined) return undefined;
     return { id: Number(found.id), report: JSON.parse(String(found.content)) as ValidationReport };
+  }
+
+  references(scenario: string, release: string): FieldReferences {
+    return {
+      get: (source, field) => {
+        const found = this.#reference.get(scenario, release, source, field);
+        return found === undefined ? undefined : (JSON.parse(String(found.content)) as FieldReference);
+      },
+      set: (source, field, reference) => {
+        this.#setReference.run(scenario, release, source, field, JSON.stringify(reference));
+        this.#trimReferences.run(scenario);
+      },
+    };
   }
 
   watermark(viewId: string, generation: number): Watermark | undefined {

@@ -1,3 +1,4 @@
+import type { FieldReferences } from "./distribution-check.ts";
 import type { ValidationReport } from "./validation.ts";
 
 /**
@@ -79,6 +80,8 @@ export interface MaterializationCatalog {
   setReport(id: number, scenario: string, report: ValidationReport): void;
   /** The report of a materialization of a scenario, or the latest. */
   report(scenario: string, id?: number): { readonly id: number; readonly report: ValidationReport } | undefined;
+  /** What fields are compared with under a release; those of a scenario's latest releases are kept. */
+  references(scenario: string, release: string): FieldReferences;
   watermark(viewId: string, generation: number): Watermark | undefined;
   /** Kept before the generation is published: until it is, nobody asks for it. */
   setWatermark(viewId: string, generation: number, watermark: Watermark | undefined): void;

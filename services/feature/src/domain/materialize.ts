@@ -1,5 +1,6 @@
 import type { Source } from "@weft/scenario";
 import { offlineErrors } from "../offline-errors.ts";
+import type { FieldReferences } from "./distribution-check.ts";
 import type { EntityKey } from "./entity-key.ts";
 import type { MaterializedView, MaterializeMode, ViewOutcome, Watermark } from "./materialization-catalog.ts";
 import { fieldColumn, type OfflineStore, type OfflineWorkspace, type PushedRows } from "./offline-store.ts";
@@ -59,6 +60,8 @@ export interface MaterializeOptions {
   readonly pause?: () => Promise<void>;
   /** The time that freshness is judged by, in microseconds since 1970; default: no event is too old. */
   readonly nowUs?: () => number;
+  /** What fields are compared with; default nothing, so that every distribution is as it should be. */
+  readonly references?: FieldReferences;
   /** Told what the sources' expectations found, before anything is published. */
   readonly validated?: (report: ValidationReport) => void;
 }
@@ -85,6 +88,8 @@ const rowsATurn = 256;
 
 interface Run extends MaterializeOptions {
   readonly results: ExpectationResult[];
+  /** References to keep once the rows are published. */
+  readonly learned: Parameters<FieldReferences["set"]>[];
   /** Sources that have been looked at, by name and the time from which. */
   readonly looked: Set<string>;
   readonly progress: { -readonly [K in keyof MaterializeProgress]: MaterializeProgress[K] };
@@ -110,6 +115,7 @@ export async function* materialize(options: MaterializeOptions): AsyncGenerator<
     progress: { view: "", rowsRead: 0, rowsTotal: 0, entitiesWritten: 0, done: false, views: [] },
     outcomes: new Map(),
     results: [],
+    learned: [],
     looked: new Set(),
     watermarks: new Map(),
   };
@@ -119,6 +125,7 @@ export async function* materialize(options: MaterializeOptions): AsyncGenerator<
   const rest = isIncrement ? yield* loadIncrements(run) : options.views;
   if (rest.length > 0) yield* loadInFull(run, rest);
   const generationOf = await options.target.publish(run.watermarks);
+  for (const [source, field, reference] of run.learned) options.references?.set(source, field, reference);
   const views = options.views.map((view): MaterializedView => {
     const { outcome, rows } = run.outcomes.get(view) ?? { outcome: "unchanged", rows: 0 };
     return { view: view.name, outcome, generation: generationOf(view), rows };
@@ -182,11 +189,13 @@ async function* loadIncrements(run: Run): AsyncGenerator<MaterializeProgress, re
       const { rowCount } = await workspace.load(view.view.source);
       const rows = rowCount - extent.rowCount;
       if (rows === 0) {
+        await validate(run, workspace, view.view.source, { isUnchanged: true });
+        refuse(run);
         run.outcomes.set(view, { outcome: "unchanged", rows });
         continue;
       }
       progress.rowsTotal += rows;
-      await validate(run, workspace, view.view.source, watermark.createdUs);
+      await validate(run, workspace, view.view.source, { afterUs: watermark.createdUs });
       refuse(run);
       yield { ...progress };
       const before = progress.rowsRead;
@@ -208,12 +217,24 @@ async function* loadIncrements(run: Run): AsyncGenerator<MaterializeProgress, re
   }
 }
 
-async function validate(run: Run, workspace: OfflineWorkspace, source: Source, afterUs?: number): Promise<void> {
-  const key = `${source.name} ${afterUs}`;
+async function validate(
+  run: Run,
+  workspace: OfflineWorkspace,
+  source: Source,
+  { afterUs, isUnchanged = false }: { readonly afterUs?: number; readonly isUnchanged?: boolean } = {},
+): Promise<void> {
+  const key = `${source.name} ${afterUs} ${isUnchanged}`;
   if (run.looked.has(key)) return;
   run.looked.add(key);
   const timeUs = run.nowUs?.() ?? Number.NEGATIVE_INFINITY;
-  run.results.push(...(await validateSource(workspace, source, timeUs, afterUs)));
+  const found = await validateSource(workspace, source, {
+    nowUs: timeUs,
+    afterUs,
+    isUnchanged,
+    references: run.references ?? { get: () => undefined },
+    learned: (...reference) => run.learned.push(reference),
+  });
+  run.results.push(...found);
   if (run.results.length > 0) run.validated?.({ timeUs, results: [...run.results] });
 }
 

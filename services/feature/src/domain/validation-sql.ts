@@ -6,7 +6,7 @@ import { fieldColumn } from "./offline-store.ts";
  */
 
 /** A literal that compares with a column of a type: whole numbers exactly, others as doubles. */
-function literal(value: string | number | bigint | boolean, type: ValueType | undefined): string {
+export function sqlLiteral(value: string | number | bigint | boolean, type: ValueType | undefined): string {
   if (typeof value === "string") return `'${value.replaceAll("'", "''")}'`;
   if (typeof value === "boolean") return value ? "TRUE" : "FALSE";
   if (type === "int64") return `CAST(${BigInt(value)} AS BIGINT)`;
@@ -29,13 +29,13 @@ export function violationSql(source: Source, expectation: RowExpectation): strin
     case "between": {
       const { min, max } = expectation;
       const outside = [
-        ...(min === undefined ? [] : [`${column} < ${literal(min, type)}`]),
-        ...(max === undefined ? [] : [`${column} > ${literal(max, type)}`]),
+        ...(min === undefined ? [] : [`${column} < ${sqlLiteral(min, type)}`]),
+        ...(max === undefined ? [] : [`${column} > ${sqlLiteral(max, type)}`]),
       ];
       return `(${outside.join(" OR ")})`;
     }
     case "in_set":
-      return `${column} NOT IN (${expectation.values.map((value) => literal(value, type)).join(", ")})`;
+      return `${column} NOT IN (${expectation.values.map((value) => sqlLiteral(value, type)).join(", ")})`;
   }
 }
 
@@ -47,8 +47,11 @@ export function quarantineSql(source: Source): string | undefined {
     : conditions.map((condition) => `COALESCE(${condition}, FALSE)`).join(" OR ");
 }
 
+/** Batch expectations that one number of the rows decides. */
+export type MeasuredExpectation = Exclude<BatchExpectation, { readonly expect: "distribution" }>;
+
 /** One number a batch expectation is decided by: nulls, repeated rows, rows, or the newest event time. */
-export function measureSql(source: Source, expectation: BatchExpectation): string {
+export function measureSql(source: Source, expectation: MeasuredExpectation): string {
   switch (expectation.expect) {
     case "null_rate":
       return `COUNT(*) - COUNT(${fieldColumn(source, expectation.field)})`;

@@ -1,14 +1,15 @@
 import {
-  type BatchExpectation,
   durationMs,
   type Expectation,
   type ExpectationPolicy,
   expectationText,
   isRowExpectation,
+  maxPsiDefault,
   type Source,
 } from "@weft/scenario";
+import { compareField, type FieldReference, type FieldReferences, measureField } from "./distribution-check.ts";
 import type { OfflineWorkspace } from "./offline-store.ts";
-import { measureSql, violationSql } from "./validation-sql.ts";
+import { type MeasuredExpectation, measureSql, violationSql } from "./validation-sql.ts";
 
 /** What one expectation found. */
 export interface ExpectationResult {
@@ -31,6 +32,23 @@ export interface ValidationReport {
   readonly results: readonly ExpectationResult[];
 }
 
+/** How rows are judged. */
+export interface ValidateOptions {
+  /** Freshness is judged at this time, in microseconds since 1970. */
+  readonly nowUs: number;
+  /** Only rows created after this time; all where it is absent. */
+  readonly afterUs?: number | undefined;
+  /** Nothing is new: only time passes, and only freshness is looked at. */
+  readonly isUnchanged: boolean;
+  readonly references: Pick<FieldReferences, "get">;
+  /** Told of distributions that had no reference: they become it once the rows are published. */
+  learned(source: string, field: string, reference: FieldReference): void;
+}
+
+function isMeasured(expectation: Expectation): expectation is MeasuredExpectation {
+  return !isRowExpectation(expectation) && expectation.expect !== "distribution";
+}
+
 /**
  * Checks the rows of a source that are about to be materialized: all of them, or those created after a time. Rows that
  * the loading set aside are counted with the expectation that they do not meet. That each column has its declared type
@@ -39,10 +57,9 @@ export interface ValidationReport {
 export async function validateSource(
   workspace: OfflineWorkspace,
   source: Source,
-  nowUs: number,
-  afterUs?: number,
+  { nowUs, afterUs, isUnchanged, references, learned }: ValidateOptions,
 ): Promise<ExpectationResult[]> {
-  const expectations = source.expectations ?? [];
+  const expectations = (source.expectations ?? []).filter(({ expect }) => !isUnchanged || expect === "freshness");
   if (expectations.length === 0) return [];
   const { table, aside } = await workspace.load(source);
   const isNew = afterUs === undefined ? "" : ` WHERE created_us > ${afterUs}`;
@@ -53,7 +70,7 @@ export async function validateSource(
   };
   const rowChecks = expectations.filter(isRowExpectation);
   const violating = rowChecks.map((check) => `COUNT(CASE WHEN ${violationSql(source, check)} THEN 1 END)`);
-  const batchChecks = expectations.filter((expectation) => !isRowExpectation(expectation));
+  const batchChecks = expectations.filter(isMeasured);
   const batchMeasures = batchChecks.map((check) => measureSql(source, check));
   const [kept = null, ...found] = await measure(table, [...violating, ...batchMeasures]);
   const [left = null, ...foundAside] = aside === undefined ? [] : await measure(aside, violating);
@@ -68,8 +85,21 @@ export async function validateSource(
     violations: 0,
     observed: `${Object.keys(source.fields).length} columns`,
   };
-  const resultOf = (expectation: Expectation): ExpectationResult => {
+  const resultOf = async (expectation: Expectation): Promise<ExpectationResult> => {
     const common = { source: source.name, expectation: expectationText(expectation), policy: expectation.policy };
+    if (expectation.expect === "distribution") {
+      const { field, maxPsi = maxPsiDefault } = expectation;
+      const reference = references.get(source.name, field);
+      if (reference === undefined) {
+        const measured = afterUs === undefined ? await measureField(workspace, source, field, table) : undefined;
+        if (measured !== undefined) learned(source.name, field, measured);
+        return { ...common, rows, violations: 0, isMet: true, observed: "nothing to compare with yet" };
+      }
+      const found = await compareField(workspace, source, field, `${table}${isNew}`, reference);
+      const isMet = found === undefined || found.psi <= Math.max(maxPsi, found.noise);
+      const observed = found === undefined ? "no rows" : `PSI ${found.psi.toFixed(3)} against ${reference.rows} rows`;
+      return { ...common, rows, violations: 0, isMet, observed };
+    }
     if (!isRowExpectation(expectation)) {
       const value = found[rowChecks.length + batchChecks.indexOf(expectation)] ?? null;
       return { ...common, rows, violations: 0, ...judge(expectation, rows, value, nowUs) };
@@ -80,11 +110,13 @@ export async function validateSource(
     const observed = `${violations} of ${allRows} rows do not (${percent.toFixed(2)} %)`;
     return { ...common, rows: allRows, violations, isMet: violations === 0, observed };
   };
-  return [typed, ...expectations.map(resultOf)];
+  const results = [typed];
+  for (const expectation of expectations) results.push(await resultOf(expectation));
+  return results;
 }
 
 function judge(
-  expectation: BatchExpectation,
+  expectation: MeasuredExpectation,
   rows: number,
   measure: bigint | null,
   nowUs: number,
