@@ -17,16 +17,19 @@ const startTimeoutMs = 600_000;
 
 /** Starts a script and waits for its first line on stdout. */
 export function startChild(script: string, args: readonly string[]): Promise<BenchChild> {
-  const child = spawn(process.execPath, [...serverNodeOptions, script, ...args], {
-    stdio: ["pipe", "pipe", "inherit"],
-  });
+  return startProgram(process.execPath, [...serverNodeOptions, script, ...args]);
+}
+
+/** Starts a program of any language and waits for its first line on stdout. */
+export function startProgram(path: string, args: readonly string[]): Promise<BenchChild> {
+  const child = spawn(path, args, { stdio: ["pipe", "pipe", "inherit"] });
   return new Promise((resolve, reject) => {
     let text = "";
     const timer = setTimeout(() => fail("did not start in time"), startTimeoutMs);
     const fail = (why: string) => {
       clearTimeout(timer);
       child.kill("SIGKILL");
-      reject(new CommandFailure(`${script} ${why}`));
+      reject(new CommandFailure(`${[path, ...args].join(" ")} ${why}`));
     };
     child.once("exit", (code) => fail(`ended with ${code}`));
     child.stdout.setEncoding("utf8");

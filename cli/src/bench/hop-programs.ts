@@ -1,17 +1,30 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { Client, credentials, Server, ServerCredentials } from "@grpc/grpc-js";
 import { health } from "@weft/contracts";
-import { clientInterceptors, createClient, grpcJs, ServiceRouter, serverInterceptors, weft } from "@weft/rpc";
+import {
+  clientInterceptors,
+  connectWeft,
+  createClient,
+  grpcJs,
+  listenWeft,
+  ServiceRouter,
+  serverInterceptors,
+  type Transport,
+} from "@weft/rpc";
 import { createTelemetry } from "@weft/telemetry";
 
 /**
- * Server and client of `bench hop`: `server <kind>`, `client <kind> <port> <calls> <in flight>`. Kinds: bare (grpc-js and
- * nothing else), grpc-js and weft (all interceptors, over that transport). The call is empty.
+ * Server and client of `bench hop`: `server <kind> <tls>`, `client <kind> <tls> <port> <calls> <in flight>`. Kinds: bare
+ * (grpc-js and nothing else), grpc-js and weft (all interceptors, over that transport). `tls` is a folder with `key.pem` and
+ * `cert.pem`, or "-" for cleartext. The call is empty.
  */
-const [role, kind, port = "0", calls = "0", inFlight = "64"] = process.argv.slice(2);
+const [role, kind, tls = "-", port = "0", calls = "0", inFlight = "64"] = process.argv.slice(2);
 const path = "/grpc.health.v1.Health/Check";
 const { HealthCheckRequestSchema: Request, HealthCheckResponseSchema: Response } = health;
-const wire = kind === "weft" ? weft : kind === "grpc-js" ? grpcJs : undefined;
+const key = tls === "-" ? undefined : readFileSync(join(tls, "key.pem"));
+const cert = tls === "-" ? undefined : readFileSync(join(tls, "cert.pem"));
 const connections = 4;
 const telemetry = () => createTelemetry({ service: "bench", logLevel: "info", otlpEndpoint: "", traceRatio: 0.01 });
 
@@ -20,17 +33,13 @@ function toBuffer(bytes: Uint8Array): Buffer {
 }
 
 async function serve(): Promise<number> {
-  if (wire !== undefined) {
+  if (kind !== "bare") {
     const router = new ServiceRouter(serverInterceptors(telemetry()));
     router.serve(health.Health, { check: () => ({}), list: () => ({}), async *watch() {} });
-    return (
-      await wire.listen(router, {
-        host: "127.0.0.1",
-        port: 0,
-        messageBytesMax: 4_194_304,
-        concurrentStreamsMax: 1_000,
-      })
-    ).port;
+    const options = { host: "127.0.0.1", port: 0, messageBytesMax: 4_194_304, concurrentStreamsMax: 1_000 };
+    if (kind === "grpc-js") return (await grpcJs.listen(router, options)).port;
+    const secured = key === undefined || cert === undefined ? options : { ...options, tls: { key, cert } };
+    return (await listenWeft(router, secured)).port;
   }
   const server = new Server({ "grpc.enable_channelz": 0 });
   server.register(
@@ -42,24 +51,32 @@ async function serve(): Promise<number> {
     "unary",
   );
   return new Promise((resolve, reject) =>
-    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
+    server.bindAsync("127.0.0.1:0", serverCredentials(), (error, bound) =>
       error === null ? resolve(bound) : reject(error),
     ),
   );
 }
 
+function serverCredentials(): ServerCredentials {
+  if (key === undefined || cert === undefined) return ServerCredentials.createInsecure();
+  return ServerCredentials.createSsl(null, [{ private_key: key, cert_chain: cert }]);
+}
+
+function connectOver(target: string): Transport {
+  const options = { messageBytesMax: 4_194_304 };
+  if (kind === "grpc-js") return grpcJs.connect(target, options);
+  return connectWeft(target, cert === undefined ? options : { ...options, tls: { ca: cert, servername: "localhost" } });
+}
+
 function callers(): (() => Promise<unknown>)[] {
   const target = `127.0.0.1:${port}`;
   return Array.from({ length: connections }, () => {
-    if (wire !== undefined) {
-      const client = createClient(
-        health.Health,
-        wire.connect(target, { messageBytesMax: 4_194_304 }),
-        clientInterceptors(telemetry()),
-      );
+    if (kind !== "bare") {
+      const client = createClient(health.Health, connectOver(target), clientInterceptors(telemetry()));
       return () => client.check({}, { timeoutMs: 10_000 });
     }
-    const client = new Client(target, credentials.createInsecure(), {
+    const secured = cert === undefined ? credentials.createInsecure() : credentials.createSsl(cert);
+    const client = new Client(target, secured, {
       "grpc.use_local_subchannel_pool": 1,
       "grpc.enable_channelz": 0,
     });
