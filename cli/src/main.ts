@@ -159,7 +159,7 @@ program
 program
   .command("parity")
   .description("recompute what was served from the offline store and compare; exits with 1 where a value disagrees")
-  .argument("<scenario>", "scenario name")
+  .argument("<scenario>", "scenario name, or its folder")
   .option("--share <share>", "share of the entity keys to check, by their hash", share, 1)
   .option("--vectors <n>", "vectors to check, the newest first", whole, 10_000)
   .option("--release <id>", "only vectors of this release", "")

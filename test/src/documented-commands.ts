@@ -40,11 +40,19 @@ export class DocumentedCommands {
 
   static async open(replacements: readonly (readonly [string, string])[] = []): Promise<DocumentedCommands> {
     const ports = new Map<number, number>();
+    const taken = new Set<number>();
+    // A port that is free now may be named twice.
+    const otherPort = async (): Promise<number> => {
+      const port = await freePort();
+      if (taken.has(port)) return otherPort();
+      taken.add(port);
+      return port;
+    };
     const bin = join(await grpcurlPath(), "..");
     const path = `${bin}:${join(root, "node_modules", ".bin")}:${process.env.PATH}`;
     const environment: Record<string, string | undefined> = { ...process.env, PATH: path };
     for (const [index, name] of serviceNames.entries()) {
-      const [grpc, metrics] = [await freePort(), await freePort()];
+      const [grpc, metrics] = [await otherPort(), await otherPort()];
       ports.set(7000 + index, grpc);
       ports.set(7100 + index, metrics);
       const prefix = `WEFT_${name.toUpperCase()}`;
@@ -52,7 +60,7 @@ export class DocumentedCommands {
       environment[`${prefix}_METRICS_PORT`] = String(metrics);
       environment[`WEFT_PEERS_${name.toUpperCase()}`] = `127.0.0.1:${grpc}`;
     }
-    ports.set(7080, await freePort());
+    ports.set(7080, await otherPort());
     environment.WEFT_GATEWAY_EDGE_PORT = String(ports.get(7080));
     return new DocumentedCommands(ports, environment, replacements);
   }

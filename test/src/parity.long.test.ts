@@ -131,7 +131,7 @@ describe(`weft parity on a running Weft (seed ${seed})`, () => {
     expect(models).toMatchObject([{ model: "fraud_tree", incomplete: 0 }]);
     expect(models[0]?.compared).toBeGreaterThanOrEqual(payments.count);
     expect(models[0]?.features.every(({ matching }) => matching === models[0]?.compared)).toBe(true);
-    const part = await parity("fraud", "--share", "0.3");
+    const part = await parity("examples/fraud", "--share", "0.3");
     expect(part.code).toBe(0);
     expect(part.models[0]?.compared).toBeGreaterThan(20);
     expect(part.models[0]?.compared).toBeLessThan(payments.count * 0.6);

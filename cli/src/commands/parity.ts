@@ -1,6 +1,9 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { feature, monitoring } from "@weft/contracts";
 import { isWeftError } from "@weft/errors";
 import type { Client } from "@weft/rpc";
+import { loadScenario } from "@weft/scenario";
 import { CommandFailure } from "../failure.ts";
 import { peersOf } from "../peers.ts";
 import { startProgress } from "../progress.ts";
@@ -33,7 +36,9 @@ const listTimeoutMs = 30_000;
  * Recomputes what was served from the offline store and compares: exits with 1 where a value disagrees, or where there
  * is nothing to compare.
  */
-export async function parity(scenario: string, options: ParityOptions): Promise<void> {
+export async function parity(nameOrFolder: string, options: ParityOptions): Promise<void> {
+  const isFolder = existsSync(join(nameOrFolder, "scenario.ts"));
+  const scenario = isFolder ? loadScenario(nameOrFolder).name : nameOrFolder;
   const tolerances = options.tolerance.map(readTolerance);
   const wire = dialWire(peersOf(options.settings));
   try {

@@ -129,5 +129,6 @@ describe("rows of topics, offline", () => {
     await expect(collect(log)).rejects.toMatchObject({ reason: "TOPIC_UNREADABLE" });
     expect(seen.closed).toBe(1);
     expect(seen.reads).toBeLessThan(100);
+    await expect(collect(fakeLog([]).log)).rejects.toMatchObject({ reason: "TOPIC_UNREADABLE" });
   });
 });

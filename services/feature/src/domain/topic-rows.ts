@@ -61,6 +61,8 @@ async function* topicRows(
   let left: readonly (StreamPartition & { readonly after: number })[] = log
     .assigned()
     .map((partition) => ({ ...partition, after: 0 }));
+  // A topic has a partition at least: with none, rows would be left out and nobody would know.
+  if (left.length === 0) throw new Error(`topic ${topic} has no partition that can be read`);
   const ends = new Map<number, number>();
   for (let idle = 0; left.length > 0; idle++) {
     if (idle === idleReadsMax) throw new Error(`nothing came from ${left.length} partitions of topic ${topic}`);
