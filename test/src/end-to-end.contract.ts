@@ -103,6 +103,33 @@ export function endToEndContract(name: string, args: readonly string[], answered
       expect(response.items.length).toBeGreaterThan(0);
     });
 
+    test("requests that come together are answered like one by one, a faulty one among them", async () => {
+      const requests = Array.from({ length: 40 }, (_, at) => ({
+        ...score,
+        entities:
+          at % 3 === 0
+            ? { ...score.entities, card: { kind: { case: "integer", value: BigInt(at) } } as const }
+            : score.entities,
+        features: { ...score.features, amount: { kind: { case: "number", value: 10 + at } } as const },
+        eventTime: { seconds: (score.eventTime?.seconds ?? 0n) - BigInt(at % 5), nanos: 0 },
+      }));
+      const fault = {
+        ...score,
+        entities: { ...score.entities, card: { kind: { case: "text", value: "x" } } as const },
+      };
+      const together = await Promise.all([
+        ...requests.map((request) => client().score(request)),
+        failure(client().score(fault)),
+      ]);
+      expect(together.pop()).toMatchObject({ code: Code.InvalidArgument });
+      for (const [at, request] of requests.entries()) {
+        const alone = await client().score(request);
+        const answer = together[at] as typeof alone;
+        expect([answer.score, answer.decision, answer.degraded]).toEqual([alone.score, alone.decision, alone.degraded]);
+      }
+      expect(new Set(together.map((answer) => (answer as { score?: number }).score)).size).toBeGreaterThan(3);
+    });
+
     test("Score decides, with probabilities and stages, the same each time", async () => {
       const [first, second] = [await client().score(score), await client().score(score)];
       expect(first.degraded).toBe(false);

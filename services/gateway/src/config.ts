@@ -14,6 +14,12 @@ export const config = defineConfig("gateway", {
     max: 4_096,
     doc: "Events of one ScoreStream under way.",
   }),
+  coalesceMax: integer({
+    default: 64,
+    min: 1,
+    max: 256,
+    doc: "Rows of one call to a peer that is made for the requests of one event-loop turn together; 1: each request has its own.",
+  }),
   answerReserveMs: number({
     default: 5,
     min: 0,

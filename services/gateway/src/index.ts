@@ -4,6 +4,7 @@ import { observeReleases, ReleaseSource } from "@weft/release";
 import { defineService } from "@weft/service";
 import { PredictionLog } from "./adapters/prediction-log.ts";
 import { ReleaseLoader, type ServedRelease } from "./adapters/release-loader.ts";
+import { PeerCalls } from "./adapters/rpc-peers.ts";
 import { config } from "./config.ts";
 import { RequestIds } from "./domain/request-id.ts";
 import { createMetrics } from "./metrics.ts";
@@ -24,6 +25,11 @@ export const gateway = defineService({
       ranking: rpc.dial(inference.GRPCInferenceService),
       retrieval: rpc.dial(retrieval.RetrievalService),
     };
+    const calls = new PeerCalls(clients, {
+      coalesceMax: settings.coalesceMax,
+      nowMs: stopwatchMs,
+      observe: (method, rows) => metrics.callRows[method].observe(rows),
+    });
     const predictions = own(
       new PredictionLog({
         monitoring: rpc.dial(monitoring.MonitoringService),
@@ -35,7 +41,7 @@ export const gateway = defineService({
       }),
     );
     const log = predictions.append.bind(predictions);
-    const loader = new ReleaseLoader({ clients, clock, stopwatchMs, random, settings, metrics, logger, log });
+    const loader = new ReleaseLoader({ calls, clock, stopwatchMs, random, settings, metrics, logger, log });
     const releases = own(
       ReleaseSource.start<ServedRelease>({
         registry: rpc.dial(registry.RegistryService),
@@ -52,7 +58,7 @@ export const gateway = defineService({
     const requestIds = new RequestIds(clock.nowMs(), randomBytes(4));
     rpc.serve(
       contract.GatewayService,
-      createGatewayService({ releases, clients, requestIds, log, settings, clock, stopwatchMs, metrics, logger }),
+      createGatewayService({ releases, calls, requestIds, log, settings, clock, stopwatchMs, metrics, logger }),
     );
   },
 });

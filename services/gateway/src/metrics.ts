@@ -2,7 +2,17 @@ import type { CounterSeries, HistogramSeries, Telemetry } from "@weft/telemetry"
 
 /** Every metric of the gateway. */
 export function createMetrics({ metrics }: Pick<Telemetry, "metrics">) {
+  const callRows = metrics.histogram({
+    name: "gateway_peer_call_rows",
+    help: "Requests that a call to a peer was made for.",
+    labels: ["method"],
+    buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256],
+  });
   return {
+    callRows: {
+      GetOnlineFeatures: callRows.with({ method: "GetOnlineFeatures" }),
+      ModelInfer: callRows.with({ method: "ModelInfer" }),
+    },
     requests: metrics.counter({
       name: "gateway_requests_total",
       help: "Requests and stream events by outcome: ok, degraded, fallback, invalid, overloaded, late, cancelled, error.",

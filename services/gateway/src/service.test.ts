@@ -8,6 +8,7 @@ import { systemClock } from "@weft/service";
 import { clientOf, quietTelemetry } from "@weft/testkit";
 import { PredictionLog } from "./adapters/prediction-log.ts";
 import { ReleaseLoader, type ServedRelease } from "./adapters/release-loader.ts";
+import { PeerCalls } from "./adapters/rpc-peers.ts";
 import { config, type Settings } from "./config.ts";
 import { RequestIds } from "./domain/request-id.ts";
 import { createMetrics } from "./metrics.ts";
@@ -137,7 +138,8 @@ function createPeers() {
     telemetry,
   );
   const clients = { feature: featureClient, ranking: rankingClient, retrieval: retrievalClient };
-  return { state, logged, asked, clients, monitoring: monitoringClient };
+  const calls = new PeerCalls(clients, { coalesceMax: 64, nowMs: () => performance.now(), observe: () => {} });
+  return { state, logged, asked, calls, monitoring: monitoringClient };
 }
 
 function releaseOf(scenario: Scenario): registry.Release {
@@ -163,7 +165,7 @@ async function start(overrides: Partial<Settings> = {}) {
     metrics,
     logger,
   });
-  const common = { clients: peers.clients, clock: systemClock, stopwatchMs: () => performance.now(), metrics };
+  const common = { calls: peers.calls, clock: systemClock, stopwatchMs: () => performance.now(), metrics };
   const log = predictions.append.bind(predictions);
   const loader = new ReleaseLoader({ ...common, random: Math.random, settings, logger, log });
   const served = new Map<string, ServedRelease>();

@@ -4,7 +4,7 @@ import type { CallContext, Handlers } from "@weft/rpc";
 import type { FeatureReference, Value } from "@weft/scenario";
 import type { Logger } from "@weft/telemetry";
 import type { ServedRecommend, ServedRelease, ServedScore } from "./adapters/release-loader.ts";
-import { type PeerClients, RpcPeers } from "./adapters/rpc-peers.ts";
+import { type PeerCalls, RpcPeers } from "./adapters/rpc-peers.ts";
 import { durationOfMs, timestampOfUs } from "./adapters/timestamp.ts";
 import type { Degradation } from "./domain/degradation.ts";
 import { Faults } from "./domain/faults.ts";
@@ -31,7 +31,7 @@ const eventIdBytesMax = 128;
 /** What the handlers work with. */
 export interface GatewayOptions {
   readonly releases: { resolve(scenario: string, release: string): ServedRelease };
-  readonly clients: PeerClients;
+  readonly calls: PeerCalls;
   readonly requestIds: RequestIds;
   readonly log: (record: PredictionRecord) => void;
   readonly settings: {
@@ -131,7 +131,7 @@ class GatewayService {
   }
 
   async #score(request: gateway.ScoreRequest, context: CallContext, requestId: string, method: Method) {
-    const { stopwatchMs, clock, clients, log } = this.#options;
+    const { stopwatchMs, clock, calls, log } = this.#options;
     const startMs = stopwatchMs();
     const readTimeUs = clock.nowUs();
     const served = this.#resolve(request.scenario, context);
@@ -141,7 +141,7 @@ class GatewayService {
     const input = this.#scoreInput(served, request);
     const { deadlineMs } = plan.pipeline;
     const totalMs = remainingMs(context, deadlineMs, method);
-    const peers = new RpcPeers(clients, { parent: context, release: releaseId, requestId });
+    const peers = new RpcPeers(calls, { parent: context, release: releaseId, requestId });
     const answer = await plan.run(input, peers, startMs, method === "Score" ? totalMs : Math.min(totalMs, deadlineMs));
 
     const { tenant, arm } = context;
@@ -170,7 +170,7 @@ class GatewayService {
   }
 
   async #recommend(request: gateway.RecommendRequest, context: CallContext, requestId: string) {
-    const { stopwatchMs, clock, clients, log } = this.#options;
+    const { stopwatchMs, clock, calls, log } = this.#options;
     const startMs = stopwatchMs();
     const readTimeUs = clock.nowUs();
     const served = this.#resolve(request.scenario, context);
@@ -180,7 +180,7 @@ class GatewayService {
     const input = this.#recommendInput(plan, request);
     refresh.saw(input.eventTimeUs);
     const totalMs = remainingMs(context, plan.pipeline.deadlineMs, "Recommend");
-    const peers = new RpcPeers(clients, { parent: context, release: releaseId, requestId });
+    const peers = new RpcPeers(calls, { parent: context, release: releaseId, requestId });
     const answer = await plan.run(input, peers, startMs, totalMs);
 
     const { tenant, arm } = context;

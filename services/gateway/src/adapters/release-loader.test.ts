@@ -7,7 +7,7 @@ import { config, type Settings } from "../config.ts";
 import { createMetrics } from "../metrics.ts";
 import { scoring } from "../testing/scenarios.ts";
 import { ReleaseLoader } from "./release-loader.ts";
-import type { PeerClients } from "./rpc-peers.ts";
+import { PeerCalls, type PeerClients } from "./rpc-peers.ts";
 
 const release = create(registry.ReleaseSchema, {
   id: "screening-1",
@@ -40,7 +40,7 @@ function createLoader() {
     Object.entries(config.settings).map(([name, { default: value }]) => [name, value]),
   );
   const loader = new ReleaseLoader({
-    clients,
+    calls: new PeerCalls(clients, { coalesceMax: 64, nowMs: () => clock.nowMs(), observe: () => {} }),
     clock,
     stopwatchMs: () => clock.nowMs(),
     random: () => 1,

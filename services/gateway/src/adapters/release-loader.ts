@@ -12,7 +12,7 @@ import { errors } from "../errors.ts";
 import { createReleaseSeries, type GatewayMetrics, type ReleaseSeries } from "../metrics.ts";
 import { FailureLog } from "./failure-log.ts";
 import { PopularRefresh } from "./popular-refresh.ts";
-import { type PeerClients, RpcPeers } from "./rpc-peers.ts";
+import { type PeerCalls, RpcPeers } from "./rpc-peers.ts";
 import { ShadowScorer, type ShadowScorerOptions } from "./shadow-scorer.ts";
 
 interface Served {
@@ -53,7 +53,7 @@ export interface ReleaseSettings {
 
 /** What releases are loaded with. */
 export interface ReleaseLoaderOptions {
-  readonly clients: PeerClients;
+  readonly calls: PeerCalls;
   readonly clock: Clock;
   /** Milliseconds on a clock that never goes back. */
   readonly stopwatchMs: () => number;
@@ -83,9 +83,9 @@ export class ReleaseLoader {
    * A release without its index yet is warmed as far as it goes. Throws WARM_UP_FAILED after `warmTimeoutMs`.
    */
   async load({ release, scenario, signal }: LoadedParts): Promise<ServedRelease> {
-    const { clients } = this.#options;
+    const { calls } = this.#options;
     const scope = { parent: undefined, release: release.id, requestId: "", priority: backgroundPriority };
-    const peers = new RpcPeers(clients, scope);
+    const peers = new RpcPeers(calls, scope);
     const failures = new FailureLog(scenario.name, this.#options.logger, this.#options.stopwatchMs);
     const served =
       scenario.pipeline.type === "score"

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { feature, type inference, type retrieval } from "@weft/contracts";
-import type { CallContext, CallOptions, Client } from "@weft/rpc";
+import type { Client } from "@weft/rpc";
 import type { KeyType, Value } from "@weft/scenario";
 import { StageFailure } from "../domain/degradation.ts";
 import {
@@ -16,6 +16,8 @@ import {
   type Neighbors,
   type Peers,
 } from "../domain/peers.ts";
+import { CallCoalescer } from "./call-coalescer.ts";
+import { callOptions, type PeerScope } from "./peer-scope.ts";
 import { timestampOfUs } from "./timestamp.ts";
 
 /** Clients of the services behind the gateway. */
@@ -25,14 +27,84 @@ export interface PeerClients {
   readonly retrieval: Client<typeof retrieval.RetrievalService>;
 }
 
-/** On whose behalf peers are called. */
-export interface PeerScope {
-  /** The call being answered; undefined for work in the background. */
-  readonly parent: CallContext | undefined;
-  readonly release: string;
-  readonly requestId: string;
-  /** Priority of work in the background; a request's own goes on by itself. */
-  readonly priority?: number;
+/** How calls are made together. */
+export interface PeerCallsOptions {
+  /** Rows of one call that is made for many requests; 1: each request has its own. */
+  readonly coalesceMax: number;
+  /** Milliseconds on a clock that never goes back. */
+  readonly nowMs: () => number;
+  /** Hears of each call: its rows. */
+  readonly observe: (method: "GetOnlineFeatures" | "ModelInfer", rows: number) => void;
+}
+
+/** One row to read. */
+interface ReadRow {
+  readonly keys: readonly (readonly Key[])[];
+  readonly fields: readonly Value[];
+  readonly eventTimeUs: number;
+}
+
+/** The calls to peers that requests share. */
+export class PeerCalls {
+  readonly clients: PeerClients;
+  readonly reads: CallCoalescer<FeatureRead, ReadRow, FeatureMatrix>;
+  readonly inferences: CallCoalescer<ModelTarget, Uint8Array, Float32Array>;
+
+  constructor(clients: PeerClients, { coalesceMax, nowMs, observe }: PeerCallsOptions) {
+    this.clients = clients;
+    const common = { itemsMax: coalesceMax, nowMs };
+    this.reads = new CallCoalescer({
+      ...common,
+      method: "GetOnlineFeatures",
+      // Requests come with the input of one turn.
+      schedule: (flush) => void setImmediate(flush),
+      call: async (read, rows, scope, timeoutMs) => {
+        observe("GetOnlineFeatures", rows.length);
+        return splitMatrix(await this.read(read, rows, scope, timeoutMs), rows.length);
+      },
+    });
+    this.inferences = new CallCoalescer({
+      ...common,
+      method: "ModelInfer",
+      // The rows of one read come back at once, and their requests go on within one round of microtasks.
+      schedule: (flush) => process.nextTick(flush),
+      call: async (model, rows, scope, timeoutMs) => {
+        observe("ModelInfer", rows.length);
+        const features = rows.length === 1 ? (rows[0] ?? new Uint8Array()) : joined(rows);
+        return splitOutput(await this.infer(model, rows.length, features, scope, timeoutMs), rows.length, model);
+      },
+    });
+  }
+
+  /** Reads rows as one matrix. */
+  async read(read: FeatureRead, rows: readonly ReadRow[], scope: PeerScope, timeoutMs: number): Promise<FeatureMatrix> {
+    const request = featureRequest(read, rows, LAYOUT_MATRIX);
+    const { matrix } = await this.clients.feature.getOnlineFeatures(request, callOptions(scope, timeoutMs));
+    if (matrix === undefined) throw new StageFailure("FEATURES_MALFORMED", "the answer has no matrix");
+    return matrix;
+  }
+
+  /** Runs a model over float32[rows, features]. */
+  async infer(
+    model: ModelTarget,
+    rows: number,
+    features: Uint8Array,
+    scope: PeerScope,
+    timeoutMs: number,
+  ): Promise<Float32Array> {
+    const answer = await this.clients.ranking.modelInfer(
+      {
+        modelName: model.name,
+        modelVersion: model.version,
+        id: scope.requestId,
+        inputs: [{ name: inputName, datatype: "FP32", shape: [BigInt(rows), BigInt(model.features)] }],
+        outputs: [{ name: model.output }],
+        rawInputContents: [features],
+      },
+      callOptions(scope, timeoutMs),
+    );
+    return decodeOutput(answer, model.output);
+  }
 }
 
 const { LAYOUT_COLUMNS, LAYOUT_MATRIX } = {
@@ -40,15 +112,14 @@ const { LAYOUT_COLUMNS, LAYOUT_MATRIX } = {
   LAYOUT_MATRIX: feature.GetOnlineFeaturesRequest_Layout.MATRIX,
 };
 const inputName = "features";
-const nullStatus = [feature.FeatureStatus.NULL];
 
 /** Calls the peers of one request over their clients, whichever topology these have. */
 export class RpcPeers implements Peers {
-  readonly #clients: PeerClients;
+  readonly #calls: PeerCalls;
   readonly #scope: PeerScope;
 
-  constructor(clients: PeerClients, scope: PeerScope) {
-    this.#clients = clients;
+  constructor(calls: PeerCalls, scope: PeerScope) {
+    this.#calls = calls;
     this.#scope = scope;
   }
 
@@ -56,17 +127,16 @@ export class RpcPeers implements Peers {
     return this.#scope.parent?.cancelled !== undefined;
   }
 
-  async readMatrix(
+  readMatrix(
     read: FeatureRead,
     keys: readonly (readonly Key[])[],
     fields: readonly Value[],
     eventTimeUs: number,
     timeoutMs: number,
   ): Promise<FeatureMatrix> {
-    const request = featureRequest(read, keys, fields, eventTimeUs, LAYOUT_MATRIX);
-    const { matrix } = await this.#clients.feature.getOnlineFeatures(request, this.#options(timeoutMs));
-    if (matrix === undefined) throw new StageFailure("FEATURES_MALFORMED", "the answer has no matrix");
-    return matrix;
+    const row = { keys, fields, eventTimeUs };
+    for (const column of keys) if (column.length !== 1) return this.#calls.read(read, [row], this.#scope, timeoutMs);
+    return this.#calls.reads.submit(read, row, this.#scope, timeoutMs);
   }
 
   async readColumns(
@@ -76,26 +146,18 @@ export class RpcPeers implements Peers {
     eventTimeUs: number,
     timeoutMs: number,
   ): Promise<readonly FeatureColumn[]> {
-    const request = featureRequest(read, keys, fields, eventTimeUs, LAYOUT_COLUMNS);
-    const { columns } = await this.#clients.feature.getOnlineFeatures(request, this.#options(timeoutMs));
+    const request = featureRequest(read, [{ keys, fields, eventTimeUs }], LAYOUT_COLUMNS);
+    const options = callOptions(this.#scope, timeoutMs);
+    const { columns } = await this.#calls.clients.feature.getOnlineFeatures(request, options);
     if (columns.length !== read.references.length)
       throw new StageFailure("FEATURES_MALFORMED", `wanted ${read.references.length} columns, got ${columns.length}`);
     return columns.map((column, index) => decodeColumn(column, read.stale[index] ?? false));
   }
 
-  async infer(model: ModelTarget, rows: number, features: Uint8Array, timeoutMs: number): Promise<Float32Array> {
-    const answer = await this.#clients.ranking.modelInfer(
-      {
-        modelName: model.name,
-        modelVersion: model.version,
-        id: this.#scope.requestId,
-        inputs: [{ name: inputName, datatype: "FP32", shape: [BigInt(rows), BigInt(model.features)] }],
-        outputs: [{ name: model.output }],
-        rawInputContents: [features],
-      },
-      this.#options(timeoutMs),
-    );
-    return decodeOutput(answer, model.output);
+  infer(model: ModelTarget, rows: number, features: Uint8Array, timeoutMs: number): Promise<Float32Array> {
+    return rows === 1
+      ? this.#calls.inferences.submit(model, features, this.#scope, timeoutMs)
+      : this.#calls.infer(model, rows, features, this.#scope, timeoutMs);
   }
 
   async search(
@@ -106,7 +168,7 @@ export class RpcPeers implements Peers {
     excluded: readonly Key[],
     timeoutMs: number,
   ): Promise<Neighbors> {
-    const answer = await this.#clients.retrieval.search(
+    const answer = await this.#calls.clients.retrieval.search(
       {
         scenario: target.scenario,
         index: target.index,
@@ -121,16 +183,11 @@ export class RpcPeers implements Peers {
         })),
         ...(excluded.length === 0 ? {} : { excluded: keyLists(target.itemKey, excluded) }),
       },
-      this.#options(timeoutMs),
+      callOptions(this.#scope, timeoutMs),
     );
     const neighbors = answer.neighbors[0];
     const keys = target.itemKey === "int64" ? neighbors?.keys?.integers : neighbors?.keys?.texts;
     return { keys: keys ?? [], similarities: neighbors?.similarities ?? [] };
-  }
-
-  #options(timeoutMs: number): CallOptions {
-    const { parent, release, requestId, priority } = this.#scope;
-    return { parent, timeoutMs, release, requestId, priority };
   }
 }
 
@@ -152,57 +209,106 @@ function attributeKind(value: number | bigint | string | boolean) {
   }
 }
 
+/** Several rows have one key an entity each; a single one may have a column of keys, for as many rows. */
 function featureRequest(
   read: FeatureRead,
-  keys: readonly (readonly Key[])[],
-  fields: readonly Value[],
-  eventTimeUs: number,
+  rows: readonly ReadRow[],
   layout: feature.GetOnlineFeaturesRequest_Layout,
 ): MessageInitShape<typeof feature.GetOnlineFeaturesRequestSchema> {
+  const [first] = rows;
   const entities: MessageInitShape<typeof feature.EntityKeysSchema>[] = [];
   for (const { name, key, position } of read.entities) {
-    const column = keys[position] ?? [];
+    const column =
+      rows.length === 1 ? (first?.keys[position] ?? []) : rows.map(({ keys }) => keys[position]?.[0] ?? "");
     if (key === "int64") entities.push({ entity: name, integers: column as bigint[] });
     else entities.push({ entity: name, texts: column as string[] });
   }
   const requestFeatures: MessageInitShape<typeof feature.ColumnSchema>[] = [];
-  for (const field of read.fields) requestFeatures.push(fieldColumn(field, fields[field.position] ?? null));
+  for (const field of read.fields) {
+    const values = rows.map(({ fields }) => fields[field.position] ?? null);
+    requestFeatures.push(fieldColumn(field, values));
+  }
+  const eventTimeUs = first?.eventTimeUs ?? 0;
+  const isOneTime = rows.every((row) => row.eventTimeUs === eventTimeUs);
   return {
     scenario: read.scenario,
     featureService: read.featureService,
     features: read.featureService === "" ? [...read.references] : [],
     entities,
     requestFeatures,
-    asOf: timestampOfUs(eventTimeUs),
+    ...(isOneTime ? { asOf: timestampOfUs(eventTimeUs) } : { rowsAsOfUs: rows.map((row) => BigInt(row.eventTimeUs)) }),
     layout,
   };
 }
 
-function fieldColumn({ name, type }: FieldInput, value: Value): MessageInitShape<typeof feature.ColumnSchema> {
-  const statuses = value === null ? nullStatus : [];
+/** A column of a request field; a null has the zero of its type and a status. */
+function fieldColumn(
+  { name, type }: FieldInput,
+  values: readonly Value[],
+): MessageInitShape<typeof feature.ColumnSchema> {
+  const statuses = values.includes(null)
+    ? values.map((value) => (value === null ? feature.FeatureStatus.NULL : feature.FeatureStatus.PRESENT))
+    : [];
+  const column = <T>(read: (value: Value) => T) => ({ values: values.map(read) });
   switch (type) {
     case "float32":
-      return { name, statuses, values: { case: "float32s", value: { values: [Number(value ?? 0)] } } };
+      return { name, statuses, values: { case: "float32s", value: column((value) => Number(value ?? 0)) } };
     case "float64":
-      return { name, statuses, values: { case: "float64s", value: { values: [Number(value ?? 0)] } } };
-    case "int64": {
-      const integer = typeof value === "bigint" ? value : 0n;
-      return { name, statuses, values: { case: "int64s", value: { values: [integer] } } };
-    }
+      return { name, statuses, values: { case: "float64s", value: column((value) => Number(value ?? 0)) } };
+    case "int64":
+      return {
+        name,
+        statuses,
+        values: { case: "int64s", value: column((value) => (typeof value === "bigint" ? value : 0n)) },
+      };
     case "bool":
-      return { name, statuses, values: { case: "bools", value: { values: [value === true] } } };
-    case "string": {
-      const text = typeof value === "string" ? value : "";
-      return { name, statuses, values: { case: "strings", value: { values: [text] } } };
-    }
+      return { name, statuses, values: { case: "bools", value: column((value) => value === true) } };
+    case "string":
+      return {
+        name,
+        statuses,
+        values: { case: "strings", value: column((value) => (typeof value === "string" ? value : "")) },
+      };
+    // A request carries no values of these types: they are null.
     case "bytes":
-      return { name, statuses, values: { case: "bytes", value: { values: [new Uint8Array(0)] } } };
+      return { name, statuses, values: { case: "bytes", value: column(() => new Uint8Array(0)) } };
     default: {
-      if ("keys" in type) return { name, statuses, values: { case: "keyLists", value: { values: [{}] } } };
-      const zeros = new Uint8Array(type.vector * 4);
+      if ("keys" in type) return { name, statuses, values: { case: "keyLists", value: column(() => ({})) } };
+      const zeros = new Uint8Array(values.length * type.vector * 4);
       return { name, statuses, values: { case: "vectors", value: { dimension: type.vector, values: zeros } } };
     }
   }
+}
+
+/** The rows of a matrix, each as a matrix of its own over the same bytes. */
+function splitMatrix(matrix: FeatureMatrix, rows: number): readonly FeatureMatrix[] {
+  if (rows === 1) return [matrix];
+  const { values, statuses } = matrix;
+  const width = statuses.length / rows;
+  if (matrix.rows !== rows || !Number.isInteger(width) || values.length !== 4 * statuses.length)
+    throw new StageFailure("FEATURES_MALFORMED", `wanted ${rows} rows, got ${matrix.rows} in ${values.length} bytes`);
+  return Array.from({ length: rows }, (_, row) => ({
+    rows: 1,
+    values: values.subarray(row * width * 4, (row + 1) * width * 4),
+    statuses: statuses.subarray(row * width, (row + 1) * width),
+  }));
+}
+
+function splitOutput(output: Float32Array, rows: number, { name }: ModelTarget): readonly Float32Array[] {
+  const width = output.length / rows;
+  if (!Number.isInteger(width))
+    throw new StageFailure("OUTPUT_MALFORMED", `model "${name}" answered ${output.length} numbers for ${rows} rows`);
+  return Array.from({ length: rows }, (_, row) => output.subarray(row * width, (row + 1) * width));
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(parts.reduce((total, part) => total + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
 }
 
 /** A column with null where a row has no value. `stale`: whether a value beyond its TTL is one. */
