@@ -852,14 +852,13 @@ export class Connection {
       return;
     }
     const stream = this.streams.get(id);
-    if (stream === undefined) {
-      if (this.#isIdle(id)) throw new Http2Fault(ErrorCode.ProtocolError, "WINDOW_UPDATE on an idle stream");
-      return;
-    }
+    if (stream === undefined && this.#isIdle(id))
+      throw new Http2Fault(ErrorCode.ProtocolError, "WINDOW_UPDATE on an idle stream");
     if (increment === 0) {
       this.#streamFault(id, ErrorCode.ProtocolError);
       return;
     }
+    if (stream === undefined) return;
     stream.sendWindow += increment;
     if (stream.sendWindow > windowMax) this.#streamFault(id, ErrorCode.FlowControlError);
     else if (stream.queue.length > 0) stream.pump();

@@ -28,7 +28,7 @@ export function openOurClient(): Side {
   const connection = new Connection(
     socket.asSocket(),
     false,
-    { ...defaultHttp2Options, ...limits, connectionWindowBytes: 65_535 },
+    { ...defaultHttp2Options, ...limits },
     {
       request() {
         throw new TypeError("a client is asked nothing");

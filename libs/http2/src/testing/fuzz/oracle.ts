@@ -43,10 +43,10 @@ const explained: readonly Explained[] = [
   },
   // "A receiver MUST treat the receipt of a WINDOW_UPDATE frame with a flow-control window increment of 0 as a stream
   // error of type PROTOCOL_ERROR"; only of the connection's window it is the connection's.
-  { code: 1, why: /^WINDOW_UPDATE: window_size_increment == 0$/, resets: [1], section: "6.9" },
+  { code: 1, why: /^WINDOW_UPDATE: window_size_increment == 0$/, resets: earlier, section: "6.9" },
   // "A receiver MAY respond with a stream error or connection error of type FLOW_CONTROL_ERROR if it is unable to accept
   // a frame."
-  { code: 3, why: /^$/, resets: [3], section: "6.9" },
+  { code: 3, why: /^$/, resets: [3, ...earlier], section: "6.9" },
   // "A PRIORITY frame with a length other than 5 octets MUST be treated as a stream error of type FRAME_SIZE_ERROR."
   {
     code: 6,

@@ -7,7 +7,14 @@ import type { Side } from "./side.ts";
 import { fieldsText, type Told, verdictOf } from "./verdict.ts";
 
 /** What both servers allow. */
-export const limits = { streamWindowBytes: 1_000, concurrentStreamsMax: 8, frameBytesMax: 16_384 } as const;
+export const limits = {
+  streamWindowBytes: 1_000,
+  streamWindowBytesMax: 1_000,
+  connectionWindowBytes: 65_535,
+  connectionWindowBytesMax: 65_535,
+  frameBytesMax: 16_384,
+  concurrentStreamsMax: 8,
+} as const;
 const contentBytes = 100;
 const content = Buffer.alloc(contentBytes, 46);
 const noBytes = new Uint8Array(0);
@@ -25,7 +32,7 @@ export function openOurServer(): Side {
   const connection = new Connection(
     socket.asSocket(),
     true,
-    { ...defaultHttp2Options, ...limits, connectionWindowBytes: 65_535, socketBufferBytes: 1_048_576 },
+    { ...defaultHttp2Options, ...limits },
     {
       request(stream, block, end) {
         const { method, scheme, path, authority } = block;
