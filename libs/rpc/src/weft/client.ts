@@ -29,6 +29,7 @@ import { CompressedMessage } from "./compressed-message.ts";
 import { type CompressionOptions, compress, type SentMessage } from "./compression.ts";
 import type { MessageMeter } from "./connection-meter.ts";
 import type { Link } from "./endpoint.ts";
+import { KeptMessages } from "./kept-messages.ts";
 import { MessageQueue } from "./message-queue.ts";
 import { MessageReader, type MessageSink, type RawMessage } from "./message-reader.ts";
 import { addMetadata, metadataOf } from "./metadata.ts";
@@ -216,6 +217,7 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
   /** The address that the call was sent to, to be told how it ended. */
   #peer: CallPeer | undefined = undefined;
   #wasResent = false;
+  #requestsEnded = false;
   #stream: Stream | undefined = undefined;
   /** The request of a method that takes one, encoded before the call waits for a connection, until the peer answers. */
   #request: Encoded | undefined = undefined;
@@ -316,7 +318,10 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
     }
     stream.sendHeaders(this.#route.head, fields, false);
     const request = this.#request;
-    if (request === undefined) this.#sendAll(stream);
+    if (this.#sender !== undefined) {
+      this.#sender.attach(stream);
+      if (this.#requestsEnded) stream.end();
+    } else if (request === undefined) this.#sendAll(stream);
     else {
       this.messages?.sent.add(1);
       sendMessage(stream, request, true, this.#isCompressed);
@@ -331,6 +336,7 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
     if (this.#over) return;
     if (this.#reader === undefined) {
       this.#request = undefined;
+      this.#sender?.accepted();
       const head = headOf(block);
       if (head.fault !== undefined) {
         // A status of gRPC says more than what HTTP says of it.
@@ -399,10 +405,11 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
 
   /**
    * Sends a call once more that the peer has not begun, as gRPC's transparent retries do: once, and elsewhere where that is
-   * possible. Streams of requests are not kept, and so not sent again.
+   * possible. Of a stream of requests only so much is kept; a longer one is not sent again.
    */
   #resend(): boolean {
-    if (this.#over || this.#wasResent || this.#request === undefined || this.#channel === undefined) return false;
+    if (this.#over || this.#wasResent || this.#reader !== undefined || this.#channel === undefined) return false;
+    if (this.#request === undefined && this.#sender?.detach() !== true) return false;
     this.#wasResent = true;
     this.#peer = undefined;
     this.#stream = undefined;
@@ -513,7 +520,12 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
 
   beforeMessage(): void {}
 
+  get method(): string {
+    return this.#call.method.name;
+  }
+
   sourceEnded(): void {
+    this.#requestsEnded = true;
     this.#stream?.end();
   }
 
@@ -533,7 +545,10 @@ class ClientCall implements StreamReceiver, MessageSink, SenderOwner, Timed, Wai
       return;
     }
     const requests = request instanceof Pipe ? request : new Pipe(request, []);
-    this.#sender = new MessageSender(stream, requests, this.#route.input, this, this.#compression);
+    this.#sender = new MessageSender(stream, requests, this.#route.input, this, {
+      compression: this.#compression,
+      ...(this.#wasResent ? {} : { kept: new KeptMessages() }),
+    });
     this.#sender.run();
   }
 }

@@ -189,31 +189,98 @@ describe("a call that the peer may have begun is never sent again", () => {
     ["grpc-status", String(Code.Unavailable)],
   ]);
 
-  test("a stream of requests", async () => {
-    let streams = 0;
-    const server = await listenHttp2({
-      host: "127.0.0.1",
-      port: 0,
-      request(stream) {
-        streams++;
-        setImmediate(() => stream.reset(ErrorCode.RefusedStream));
-        return { headers() {}, data() {}, reset() {}, writable() {} };
-      },
+  test("a stream of requests that the peer has answered", async () => {
+    const streams = await scoring((stream, _index, bytes) => {
+      if (bytes > 0) return;
+      stream.sendHeaders(head, undefined, false);
+      setImmediate(() => stream.reset(ErrorCode.RefusedStream));
     });
-    servers.push(server);
-    transport = connect(`127.0.0.1:${server.port}`, { messageBytesMax });
-    const scores = createClient(gateway.GatewayService, transport, []);
-    const requests = async function* () {
-      yield { id: "a" };
-      await new Promise((resolve) => setTimeout(resolve, 200));
+    expect((await failure(readAll(streams.port, numbered(3, 5)))).code).toBe(Code.Unavailable);
+    expect(streams.contents.length).toBe(1);
+  });
+
+  test("a stream of requests longer than what is kept", async () => {
+    const streams = await scoring((stream, _index, bytes) => {
+      if (bytes > 70_000) stream.reset(ErrorCode.RefusedStream);
+    });
+    const many = async function* () {
+      for (let part = 0; part < 100; part++) yield { id: "x".repeat(1_000) };
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
     };
-    const read = async () => {
-      for await (const _answer of scores.scoreStream(requests(), { timeoutMs: 5_000 }));
-    };
-    expect((await failure(read())).code).toBe(Code.Unavailable);
-    expect(streams).toBe(1);
+    expect((await failure(readAll(streams.port, many()))).code).toBe(Code.Unavailable);
+    expect(streams.contents.length).toBe(1);
   });
 });
+
+describe("a stream of requests that is refused", () => {
+  test.each<[string, number]>([
+    ["before anything of it has come", 0],
+    ["after some of it", 30],
+  ])("%s is sent again from its beginning, each message once and in order", async (_name, atBytes) => {
+    const streams = await scoring((stream, index, bytes) => {
+      if (index === 0 && bytes >= atBytes) stream.reset(ErrorCode.RefusedStream);
+    });
+    const answers = await readAll(streams.port, numbered(20, 2));
+    expect(streams.contents.length).toBe(2);
+    const ids = (content: Buffer) => content.toString("latin1").match(/n\d+/g) ?? [];
+    expect(ids(streams.contents[1] ?? Buffer.alloc(0))).toEqual(Array.from({ length: 20 }, (_, index) => `n${index}`));
+    expect(answers).toBe(0);
+  });
+
+  test("as a whole, its end included", async () => {
+    const streams = await scoring((stream, index, _bytes, last) => {
+      if (index === 0 && last) stream.reset(ErrorCode.RefusedStream);
+    });
+    await readAll(streams.port, numbered(5, 0));
+    expect(streams.contents.length).toBe(2);
+    expect(streams.contents[1]).toEqual(streams.contents[0]);
+  });
+});
+
+/** Requests that name their places, some milliseconds apart. */
+async function* numbered(count: number, gapMs: number) {
+  for (let index = 0; index < count; index++) {
+    yield { id: `n${index}` };
+    if (gapMs > 0) await new Promise((resolve) => setTimeout(resolve, gapMs));
+  }
+}
+
+/** A server of streams that answers success to a whole one, unless it is told otherwise; keeps what came on each. */
+async function scoring(act: (stream: Stream, index: number, bytes: number, last: boolean) => void) {
+  const contents: Buffer[] = [];
+  const server = await listenHttp2({
+    host: "127.0.0.1",
+    port: 0,
+    request(stream) {
+      const index = contents.push(Buffer.alloc(0)) - 1;
+      setImmediate(() => act(stream, index, 0, false));
+      return {
+        headers() {},
+        data(chunk, start, end, last) {
+          stream.consume(end - start);
+          contents[index] = Buffer.concat([contents[index] ?? Buffer.alloc(0), chunk.subarray(start, end)]);
+          act(stream, index, contents[index]?.length ?? 0, last);
+          if (!last || stream.gone) return;
+          stream.sendHeaders(head, undefined, false);
+          stream.endWith(ok, undefined);
+        },
+        reset() {},
+        writable() {},
+      };
+    },
+  });
+  servers.push(server);
+  return { port: server.port, contents };
+}
+
+/** Sends requests; answers how many answers came. */
+async function readAll(port: number, requests: AsyncIterable<{ readonly id: string }>): Promise<number> {
+  transport = connect(`127.0.0.1:${port}`, { messageBytesMax });
+  let answers = 0;
+  const scores = createClient(gateway.GatewayService, transport, []);
+  for await (const _answer of scores.scoreStream(requests, { timeoutMs: 5_000 })) answers++;
+  return answers;
+}
 
 test("a server that drains under load fails no call of a client that has another", async () => {
   const router = () => {

@@ -1,9 +1,11 @@
 import type { Message } from "@bufbuild/protobuf";
 import type { Stream } from "@weft/http2";
+import { errors } from "../errors.ts";
 import type { Pipe } from "../pipe.ts";
 import { type Codec, sendMessage } from "./codec.ts";
 import { type CompressionOptions, compress } from "./compression.ts";
 import type { MessageMeter } from "./connection-meter.ts";
+import type { KeptMessages } from "./kept-messages.ts";
 import { messagesPerTurn, nextTurn } from "./turn.ts";
 import type { Encoded } from "./wire-writer.ts";
 
@@ -13,6 +15,8 @@ export interface SenderOwner {
   readonly isOver: boolean;
   /** What counts the messages. */
   readonly messages: MessageMeter | undefined;
+  /** Name of its method, for errors. */
+  readonly method: string;
   /** Runs before each message is written. */
   beforeMessage(): void;
   /** The source has ended. */
@@ -21,9 +25,14 @@ export interface SenderOwner {
   sourceFailed(error: unknown): void;
 }
 
-/** Sends the messages of a source on a stream, no faster than the peer takes them. */
+/**
+ * Sends the messages of a source on a stream, no faster than the peer takes them. Until the peer has answered, or they are
+ * too many, it keeps what it sent, so that a stream that was refused can be sent again on another.
+ */
 export class MessageSender {
-  readonly #stream: Stream;
+  /** Undefined between a stream that was refused and the next. */
+  #stream: Stream | undefined;
+  #kept: KeptMessages | undefined;
   readonly #source: Pipe;
   readonly #codec: Codec;
   readonly #owner: SenderOwner;
@@ -34,9 +43,16 @@ export class MessageSender {
   readonly #step = (step: IteratorResult<Message>) => this.#take(step);
   readonly #broke = (error: unknown) => this.#fail(error);
 
-  /** `compression` where the peer takes compressed messages and they are wanted. */
-  constructor(stream: Stream, source: Pipe, codec: Codec, owner: SenderOwner, compression?: CompressionOptions) {
+  /** `compression` where messages are to go compressed; `kept` where the stream may be refused. */
+  constructor(
+    stream: Stream,
+    source: Pipe,
+    codec: Codec,
+    owner: SenderOwner,
+    { compression, kept }: { readonly compression?: CompressionOptions | undefined; readonly kept?: KeptMessages },
+  ) {
     this.#stream = stream;
+    this.#kept = kept;
     this.#source = source;
     this.#codec = codec;
     this.#owner = owner;
@@ -59,6 +75,25 @@ export class MessageSender {
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** The peer has begun with the stream: it will not refuse it any more. */
+  accepted(): void {
+    this.#kept = undefined;
+  }
+
+  /** The stream was refused. Answers whether all that was sent is kept, to be sent on another. */
+  detach(): boolean {
+    if (this.#kept === undefined) return false;
+    this.#stream = undefined;
+    return true;
+  }
+
+  /** Goes on with another stream, from the beginning. */
+  attach(stream: Stream): void {
+    this.#stream = stream;
+    this.#kept?.sendAll(stream);
+    this.wake();
   }
 
   /** The stream takes more, or the call is over. */
@@ -104,7 +139,11 @@ export class MessageSender {
   #write(encoded: Encoded, isCompressed: boolean): boolean {
     this.#owner.beforeMessage();
     this.#owner.messages?.sent.add(1);
-    if (!sendMessage(this.#stream, encoded, false, isCompressed)) {
+    if (this.#kept?.add(encoded, isCompressed) === false) {
+      this.#kept = undefined;
+      if (this.#stream === undefined) throw errors.CONNECTION_LOST({ method: this.#owner.method });
+    }
+    if (this.#stream === undefined || !sendMessage(this.#stream, encoded, false, isCompressed)) {
       this.#stalled = true;
       return false;
     }

@@ -402,7 +402,9 @@ class ServerCall implements StreamReceiver, MessageSink, SenderOwner, Timed {
       return;
     }
     const answers = payload instanceof Pipe ? payload : new Pipe(payload, []);
-    const sender = new MessageSender(this.#stream, answers, this.#plan.output, this, this.#compression);
+    const sender = new MessageSender(this.#stream, answers, this.#plan.output, this, {
+      compression: this.#compression,
+    });
     this.#sender = sender;
     this.#unsubscribe = this.#context.onCancel(() => sender.leave());
     sender.run();
@@ -410,6 +412,10 @@ class ServerCall implements StreamReceiver, MessageSink, SenderOwner, Timed {
 
   get isOver(): boolean {
     return this.#over;
+  }
+
+  get method(): string {
+    return this.#plan.method.name;
   }
 
   beforeMessage(): void {
