@@ -8,6 +8,7 @@ import { recommend, score } from "./commands/ask.ts";
 import { bench, benchNames } from "./commands/bench.ts";
 import { push, release } from "./commands/deploy.ts";
 import { doctor } from "./commands/doctor.ts";
+import { features } from "./commands/features.ts";
 import { lineage } from "./commands/lineage.ts";
 import { materialize } from "./commands/materialize.ts";
 import { parity } from "./commands/parity.ts";
@@ -169,6 +170,16 @@ program
   .option("--timeout-ms <ms>", "deadline of each model's check", whole, 300_000)
   .option(...json)
   .action((scenario: string, options) => parity(scenario, { ...options, settings }));
+
+program
+  .command("features")
+  .description("show what can be read: feature views and feature services, with types, keys and owners")
+  .argument("<scenario>", "scenario name")
+  .option("--release <id>", "release; default the champion", "")
+  .option(...json)
+  .action((scenario: string, options) =>
+    features(scenario, { json: options.json, release: options.release, settings }),
+  );
 
 program
   .command("lineage")

@@ -74,6 +74,8 @@ export function checkView(
   }
   if (parseDurationMs(view.ttl) === undefined)
     fault(view.at, `view "${view.name}": ttl "${view.ttl}" is not a duration such as "30d" or "0s"`);
+  else if (Object.keys(view.aggregates).length > 0 && parseDurationMs(view.ttl) !== 0)
+    fault(view.at, `view "${view.name}": a view of windows has no ttl, as its windows bound the age`);
   const fields = Object.entries(view.features);
   const aggregates = Object.entries(view.aggregates);
   if ((fields.length === 0) === (aggregates.length === 0))

@@ -122,6 +122,9 @@ describe("loadScenario", () => {
       `${at}: aggregate "spent" is filtered by the text "yes", which a field of bool never equals`,
     ]);
     expect(faultOf(sum, `${sum}, where: { field: "card", equals: 3 }`)).toEqual([]);
+    expect(faultOf("source: events, aggregates", 'source: events, ttl: "1d", aggregates')).toEqual([
+      `${at}: a view of windows has no ttl, as its windows bound the age`,
+    ]);
     const fields = 'aggregates: { spent: { function: "sum", field: "amount", windows: ["1h", "24h"] } }';
     const newest = (of: string) => `features: { spent_1h: ${of}, spent_24h: { type: "float64", field: "amount" } }`;
     expect(faultOf(fields, newest('{ type: "float64", field: "amount", default: 1n }'))).toEqual([
