@@ -94,13 +94,14 @@ const activityOf = (window: "1h" | "7d", function_: "sum" | "max"): FeatureView 
     source: offers,
     aggregates: { amount: { function: function_, field: "double", windows: [window] } },
   });
-const strict = defineFeatureView({
-  name: "strict",
-  entities: [{ entity: item, field: "item" }],
-  source: offers,
-  ttl: "1d",
-  features: { double: { type: "float64" } },
-});
+const strictOf = (ttl: "1d" | "30s"): FeatureView =>
+  defineFeatureView({
+    name: "strict",
+    entities: [{ entity: item, field: "item" }],
+    source: offers,
+    ttl,
+    features: { double: { type: "float64" } },
+  });
 const digest = defineTransform({
   name: "digest",
   inputs: {
@@ -152,7 +153,7 @@ const everything = defineFeatureService({
   features: ["offer:text", "offer:embedding", "offer:seen", "activity:amount_1h"],
 });
 
-function scenarioOf(activity: FeatureView, features: readonly string[]): Scenario {
+function scenarioOf(strict: FeatureView, activity: FeatureView, features: readonly string[]): Scenario {
   const trainingSet = defineTrainingSet({
     name: "labelled",
     source: labels,
@@ -182,8 +183,11 @@ function scenarioOf(activity: FeatureView, features: readonly string[]): Scenari
 }
 
 const scenarios = {
-  "shop-1": scenarioOf(activityOf("1h", "sum"), everything.features),
-  "shop-2": scenarioOf(activityOf("7d", "max"), [...everything.features.slice(0, 3), "activity:amount_7d"]),
+  "shop-1": scenarioOf(strictOf("1d"), activityOf("1h", "sum"), everything.features),
+  "shop-2": scenarioOf(strictOf("30s"), activityOf("7d", "max"), [
+    ...everything.features.slice(0, 3),
+    "activity:amount_7d",
+  ]),
 };
 const limits = { rowsMax: 100, featuresMax: 100, pushRowsMax: 100, valueBytesMax: 600, futureToleranceMs: 60_000 };
 
@@ -415,6 +419,15 @@ describe("definitions", () => {
     expect(await later("shop-1")).toMatchObject({ values: [6] });
     expect(await later("shop-2")).toMatchObject({ values: [8] });
   });
+});
+
+test("versions that differ in how a value is read share its state, each with its own TTL", async () => {
+  await push({ time: nowUs - 60 * second, double: 2 });
+  const of = async (release: string) =>
+    (await read({ features: ["strict:double"], entities: [{ entity: "item", integers: [largeItem] }] }, release))
+      .columns[0];
+  expect(await of("shop-1")).toMatchObject({ statuses: [PRESENT], values: { value: { values: [2] } } });
+  expect(await of("shop-2")).toMatchObject({ statuses: [OUTSIDE_MAX_AGE] });
 });
 
 describe("reads", () => {
