@@ -139,6 +139,12 @@ describe("loadScenario", () => {
         'entities: [{ entity: card, field: "card" }, { entity: card, field: "card" }]',
       ),
     ).toEqual([`${at} names an entity twice`]);
+    expect(faultOf('outputs: { value: "float64" }', 'outputs: { value: "bytes" as never }')).toContain(
+      'scenario.ts:7: transform "ratio": output "value" has the unknown type "bytes"',
+    );
+    expect(faultOf('label: "fraud"', 'label: "fraud", labelTime: "reported"')).toEqual([
+      'scenario.ts:8: training set "labelled": source "events" has no int64 field "reported" with the label\'s time',
+    ]);
     expect(faultOf('entities: { card: "card" }', "entities: {}")).toEqual([
       'scenario.ts:8: training set "labelled" names no field for entity "card", by which model "tree" reads view "activity"',
     ]);

@@ -15,6 +15,7 @@ import { describeType, isKeys, matrixTypes, scalarTypes } from "./value-types.ts
 
 /** Names of scenarios, entities, views, models and the like. */
 const namePattern = /^[a-z][a-z0-9_]{0,62}$/;
+const outputTypes: ReadonlySet<string> = new Set(["float32", "float64", "int64", "bool", "string"]);
 const bounds = {
   views: 200,
   features: 2_000,
@@ -77,6 +78,12 @@ export function validateScenario(scenario: Scenario): ScenarioFault[] {
     name(transform);
     if (Object.keys(transform.outputs).length === 0)
       fault(transform.at, `transform "${transform.name}" has no outputs`);
+    for (const [output, type] of Object.entries(transform.outputs))
+      if (!outputTypes.has(type))
+        fault(
+          transform.at,
+          `transform "${transform.name}": output "${output}" has the unknown type ${JSON.stringify(type)}`,
+        );
     if (typeof transform.compute !== "function")
       fault(transform.at, `transform "${transform.name}" has no compute function`);
     for (const reference of Object.values(transform.inputs))
@@ -195,6 +202,14 @@ function checkModel(
   checkSource(set.source, fault);
   if (set.source.fields[set.label] === undefined)
     fault(set.at, `training set "${set.name}": source "${set.source.name}" has no label field "${set.label}"`);
+  else if (!matrixTypes.has(String(set.source.fields[set.label])))
+    fault(set.at, `training set "${set.name}": label "${set.label}" is no number or truth value`);
+  if (set.labelTime !== undefined && set.labelTime !== set.source.eventTime && set.labelTime !== set.source.createdTime)
+    if (set.source.fields[set.labelTime] !== "int64")
+      fault(
+        set.at,
+        `training set "${set.name}": source "${set.source.name}" has no int64 field "${set.labelTime}" with the label's time`,
+      );
   for (const [entity, field] of Object.entries(set.entities))
     if (set.source.fields[field] === undefined)
       fault(
