@@ -107,6 +107,8 @@ export function checkView(
   for (const step of view.ladder)
     if (step !== "stale" && step !== "default")
       fault(view.at, `view "${view.name}": ladder step "${step}" must be stale or default`);
+  if (view.ladder.length > 1 && view.ladder.join() !== "stale,default")
+    fault(view.at, `view "${view.name}": a ladder of two steps is stale, then default`);
 }
 
 function checkAggregate(view: FeatureView, own: string, aggregate: Aggregate, fault: Fault): void {

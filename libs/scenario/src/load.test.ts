@@ -125,6 +125,9 @@ describe("loadScenario", () => {
     expect(faultOf("source: events, aggregates", 'source: events, ttl: "1d", aggregates')).toEqual([
       `${at}: a view of windows has no ttl, as its windows bound the age`,
     ]);
+    expect(faultOf("source: events, aggregates", 'source: events, ladder: ["default", "stale"], aggregates')).toEqual([
+      `${at}: a ladder of two steps is stale, then default`,
+    ]);
     const fields = 'aggregates: { spent: { function: "sum", field: "amount", windows: ["1h", "24h"] } }';
     const newest = (of: string) => `features: { spent_1h: ${of}, spent_24h: { type: "float64", field: "amount" } }`;
     expect(faultOf(fields, newest('{ type: "float64", field: "amount", default: 1n }'))).toEqual([
