@@ -118,7 +118,7 @@ export async function benchFeatures(seconds: number): Promise<BenchResult> {
         "p50 ms": round(figure(subject, rows, (run) => run.p50)),
         "p99 ms": round(figure(subject, rows, (run) => run.p99)),
         "over feast": round(ratio(subject, rows)),
-        errors: figure(subject, rows, (run) => run.errors),
+        errors: runsOf(subject, rows).reduce((sum, run) => sum + run.errors, 0),
         ...(subject === peer ? {} : { "server us/request": Math.round(cpuUs) }),
       })),
       bars: [

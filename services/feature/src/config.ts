@@ -83,7 +83,7 @@ export const config = defineConfig("feature", {
     default: 100,
     min: 1,
     max: 60_000,
-    doc: "While a shared store fails: one read in this many milliseconds tries it, the others answer without it.",
+    doc: "Once a shared store has failed for this many milliseconds: one read in as many tries it, the others answer without it.",
   }),
   storeWatchMs: integer({
     default: 250,

@@ -28,7 +28,10 @@ export function feastValue(value: Value, type: "float32" | "other"): FeastValue 
     : { val: { case: "stringListVal", value: { val: value.filter((key) => typeof key === "string") } } };
 }
 
-/** What a read found, in Feast's words. A default that stands in is NOT_FOUND, with the default as its value. */
+/**
+ * What a read found, in Feast's words. A default that stands in is NOT_FOUND, with the default as its value; where the
+ * store could not be read nothing is known, which is INVALID.
+ */
 export function feastStatus(status: feature.FeatureStatus): feastServing.FieldStatus {
   switch (status) {
     case feature.FeatureStatus.PRESENT:
@@ -37,6 +40,8 @@ export function feastStatus(status: feature.FeatureStatus): feastServing.FieldSt
       return feastServing.FieldStatus.NULL_VALUE;
     case feature.FeatureStatus.OUTSIDE_MAX_AGE:
       return feastServing.FieldStatus.OUTSIDE_MAX_AGE;
+    case feature.FeatureStatus.UNAVAILABLE:
+      return feastServing.FieldStatus.INVALID;
     default:
       return feastServing.FieldStatus.NOT_FOUND;
   }

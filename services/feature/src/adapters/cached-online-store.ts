@@ -16,7 +16,10 @@ export interface CacheOptions {
   readonly entriesMax: number;
   /** How long a value answers without being read again: how late another process's write may be seen. */
   readonly ttlMs: number;
-  /** While the store fails, how long reads answer without asking it, but for one at a time. */
+  /**
+   * Once the store has failed for so long without one success, reads answer without it, but for one in as long. What
+   * passes sooner, such as a stall, costs no more than the reads that met it.
+   */
   readonly retryAfterMs: number;
   readonly observer: CacheObserver;
 }
@@ -68,9 +71,10 @@ export class CachedOnlineStore implements OnlineStore {
   readonly #youngMax: number;
   #young = 0;
   #epoch = 0;
-  /** Reads answer without the store until then; 0 where the last one succeeded. */
-  #failedUntilMs = 0;
-  #isProbing = false;
+  /** When the first read failed of those since the last success. */
+  #failingSinceMs: number | undefined;
+  #nextTryMs = 0;
+  #isTrying = false;
 
   constructor(store: OnlineStore, options: CacheOptions) {
     this.#store = store;
@@ -163,7 +167,7 @@ export class CachedOnlineStore implements OnlineStore {
 
   /** Reads what is missing, each key once however many ask for it. */
   async #fetch(batch: ReadBatch, missed: readonly number[], nowMs: number): Promise<void> {
-    if (nowMs < this.#failedUntilMs || (this.#failedUntilMs > 0 && this.#isProbing)) {
+    if (this.#isAway(nowMs) && (this.#isTrying || nowMs < this.#nextTryMs)) {
       this.#leaveUnread(batch, missed, undefined);
       return;
     }
@@ -182,7 +186,7 @@ export class CachedOnlineStore implements OnlineStore {
         ownPlaces.push(place);
       }
     }
-    if (own.size > 0) await this.#fly(batch, own, ownPlaces);
+    if (own.size > 0) await this.#fly(batch, own, ownPlaces, nowMs);
     for (const { place, flight } of joined ?? []) {
       try {
         await flight.done;
@@ -193,7 +197,8 @@ export class CachedOnlineStore implements OnlineStore {
     }
   }
 
-  async #fly(batch: ReadBatch, own: ReadBatch, places: readonly number[]): Promise<void> {
+  async #fly(batch: ReadBatch, own: ReadBatch, places: readonly number[], nowMs: number): Promise<void> {
+    if (this.#isAway(nowMs)) this.#isTrying = true;
     const done = Promise.resolve(this.#store.get(own));
     const flights: Flight[] = [];
     if (this.#youngMax > 0)
@@ -202,16 +207,16 @@ export class CachedOnlineStore implements OnlineStore {
         flights[i] = flight;
         this.#keptOf(own.views[i])?.flights.set(own.keys[i] ?? "", flight);
       }
-    this.#isProbing = this.#failedUntilMs > 0;
     try {
       await done;
-      this.#failedUntilMs = 0;
+      this.#failingSinceMs = undefined;
     } catch (cause) {
-      this.#failedUntilMs = this.#options.clock.nowMs() + this.#options.retryAfterMs;
+      const failedMs = this.#options.clock.nowMs();
+      this.#failingSinceMs ??= failedMs;
+      this.#nextTryMs = failedMs + this.#options.retryAfterMs;
       this.#leaveUnread(batch, places, cause);
-    } finally {
-      this.#isProbing = false;
     }
+    this.#isTrying = false;
     for (let i = 0; i < own.size; i++) {
       const kept = this.#keptOf(own.views[i]);
       const key = own.keys[i] ?? "";
@@ -222,6 +227,10 @@ export class CachedOnlineStore implements OnlineStore {
       const value = isCurrent && kept !== undefined ? this.#keep(kept, key, copied(found)) : found;
       batch.values[places[i] ?? 0] = value;
     }
+  }
+
+  #isAway(nowMs: number): boolean {
+    return this.#failingSinceMs !== undefined && nowMs - this.#failingSinceMs >= this.#options.retryAfterMs;
   }
 
   #leaveUnread(batch: ReadBatch, places: readonly number[], cause: unknown): void {
