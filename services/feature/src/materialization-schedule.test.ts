@@ -103,6 +103,16 @@ test("never runs two at a time; one that takes long puts the next one off, and a
   await schedule.close();
 });
 
+test("a source that fails holds up no other", async () => {
+  const { schedule, runs, faults, pass, fail } = start();
+  schedule.add({ ...release("r1"), views: [view("first", "10m"), view("second", "10m")] });
+  fail(1);
+  await pass(11 * minuteMs);
+  expect(runs).toEqual(["r1 first incremental", "r1 second incremental"]);
+  expect(faults).toHaveLength(1);
+  await schedule.close();
+});
+
 test("begins anew what a crash interrupted once its release is there; views that two releases share are looked at once", async () => {
   const { schedule, runs, pass } = start([{ id: 7, release: "r2" } as Materialization]);
   schedule.add(release("r1"));

@@ -107,13 +107,13 @@ export class MaterializationSchedule {
     });
   }
 
-  /** Runs what is due, the views of one release together. */
+  /** Runs what is due, the views of one source together, so that a source that is at fault holds up no other. */
   async #run(): Promise<void> {
     const { materializer, clock, failed } = this.#options;
     const due = [...this.#entries.values()].filter(({ dueMs }) => dueMs <= clock.nowMs());
-    for (const release of new Set(due.map((entry) => entry.release))) {
+    for (const own of bySource(due)) {
+      const [{ release }] = own;
       if (this.#isClosed) return;
-      const own = due.filter((entry) => entry.release === release);
       let share = 1;
       try {
         const request = { views: own.map(({ view }) => view), mode: "incremental" } as const;
@@ -138,6 +138,17 @@ export class MaterializationSchedule {
       },
     };
   }
+}
+
+function bySource(entries: readonly Entry[]): Iterable<[Entry, ...Entry[]]> {
+  const groups = new Map<string, [Entry, ...Entry[]]>();
+  for (const entry of entries) {
+    const key = `${entry.release.id} ${entry.view.view.source.name}`;
+    const others = groups.get(key);
+    if (others === undefined) groups.set(key, [entry]);
+    else others.push(entry);
+  }
+  return groups.values();
 }
 
 function keyOf({ scenario }: MaterializedRelease, view: CompiledView): string {

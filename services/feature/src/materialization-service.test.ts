@@ -1,9 +1,11 @@
+import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { feature } from "@weft/contracts";
 import { isWeftError } from "@weft/errors";
 import { CallScope } from "@weft/rpc";
 import { seededRandom } from "@weft/testkit";
+import { LmdbOnlineStore } from "./adapters/lmdb-online-store.ts";
 import { MemoryOnlineStore } from "./adapters/memory-online-store.ts";
 import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
 import { type EntityKey, joinKeys } from "./domain/entity-key.ts";
@@ -17,7 +19,7 @@ import {
   scenario,
   views,
 } from "./domain/offline-fixture.ts";
-import { ReadBatch } from "./domain/online-store.ts";
+import { type OnlineStore, ReadBatch } from "./domain/online-store.ts";
 import { openMaterialization } from "./materialization-fixture.ts";
 
 const { FULL, INCREMENTAL } = feature.MaterializeMode;
@@ -28,6 +30,7 @@ const { OUTCOME_FULL, OUTCOME_INCREMENTAL, OUTCOME_UNCHANGED } = {
 };
 const context = () => new CallScope({ release: "r1" });
 
+let stores = 0;
 let fixture: OfflineFixture;
 beforeAll(async () => {
   fixture = await openOfflineFixture();
@@ -35,7 +38,7 @@ beforeAll(async () => {
 afterAll(() => fixture.close());
 
 async function start(
-  store = new MemoryOnlineStore(),
+  store: OnlineStore = new MemoryOnlineStore(),
   log = SqliteEventLog.open({ path: ":memory:", sizeMaxBytes: 1 << 26 }),
 ) {
   const ignore = () => undefined;
@@ -139,45 +142,60 @@ describe("materialization", () => {
     await expect(refused).rejects.toMatchObject({ reason: "VIEW_UNKNOWN" });
   });
 
-  test("increments, repeated, are the same as a full load: rows that come late by created time, rows that come late without saying so, corrections, pushes in between", async () => {
-    for (let seed = 0; seed < 10; seed++) {
-      const random = seededRandom(seed);
-      const { purchases } = randomHistory(seed, 12);
-      const times = latest(purchases);
-      const inFile: Purchase[] = [];
-      const incremental = await start();
-      const pushed: Purchase[] = [];
-      const outcomes = new Set<unknown>();
-      // In the order in which rows become known; a tenth come later than their created time says.
-      const known = purchases
-        .map((purchase) => ({ purchase, at: purchase.createdUs + (random() < 0.02 ? 600e6 : 0) }))
-        .sort((a, b) => a.at - b.at);
-      const parts = 2 + Math.floor(random() * 4);
-      for (let part = 0; part < parts; part++) {
-        const own = known.slice((known.length * part) / parts, (known.length * (part + 1)) / parts);
-        for (const { purchase } of own)
-          if (random() < 0.2) {
-            pushed.push(purchase);
-            await incremental.push(purchase);
-          } else inFile.push(purchase);
-        await write(inFile);
-        const during = random() < 0.5 ? purchases[Math.floor(random() * purchases.length)] : undefined;
-        if (during !== undefined) pushed.push(during);
-        const [done] = await Promise.all([
-          incremental.materialize({ mode: INCREMENTAL }),
-          during === undefined ? undefined : incremental.push(during),
-        ]);
-        for (const { outcome } of done) outcomes.add(outcome);
+  test.each<[string, number, () => OnlineStore]>([
+    ["memory", 8, () => new MemoryOnlineStore()],
+    [
+      "LMDB",
+      2,
+      () =>
+        LmdbOnlineStore.open({
+          path: join(fixture.root, `online-${stores++}`),
+          sizeMaxBytes: 1 << 28,
+          cacheEntriesMax: 500,
+        }),
+    ],
+  ])(
+    "in %s, increments, repeated, are the same as a full load: rows that come late by created time, rows that come late without saying so, corrections, pushes in between",
+    async (_name, seeds, store) => {
+      for (let seed = 0; seed < seeds; seed++) {
+        const random = seededRandom(seed);
+        const { purchases } = randomHistory(seed, 12);
+        const times = latest(purchases);
+        const inFile: Purchase[] = [];
+        const incremental = await start(store());
+        const pushed: Purchase[] = [];
+        const outcomes = new Set<unknown>();
+        // In the order in which rows become known; a tenth come later than their created time says.
+        const known = purchases
+          .map((purchase) => ({ purchase, at: purchase.createdUs + (random() < 0.02 ? 600e6 : 0) }))
+          .sort((a, b) => a.at - b.at);
+        const parts = 2 + Math.floor(random() * 4);
+        for (let part = 0; part < parts; part++) {
+          const own = known.slice((known.length * part) / parts, (known.length * (part + 1)) / parts);
+          for (const { purchase } of own)
+            if (random() < 0.2) {
+              pushed.push(purchase);
+              await incremental.push(purchase);
+            } else inFile.push(purchase);
+          await write(inFile);
+          const during = random() < 0.5 ? purchases[Math.floor(random() * purchases.length)] : undefined;
+          if (during !== undefined) pushed.push(during);
+          const [done] = await Promise.all([
+            incremental.materialize({ mode: INCREMENTAL }),
+            during === undefined ? undefined : incremental.push(during),
+          ]);
+          for (const { outcome } of done) outcomes.add(outcome);
+        }
+        const full = await start(store());
+        for (const purchase of pushed) await full.push(purchase);
+        await full.materialize({ mode: FULL });
+        expect({ seed, seen: await incremental.seen(times) }).toEqual({ seed, seen: await full.seen(times) });
+        expect({ seed, outcomes: outcomes.has(OUTCOME_FULL) }).toEqual({ seed, outcomes: true });
+        const again = await incremental.materialize({ mode: INCREMENTAL });
+        expect(again.map(({ outcome }) => outcome)).toEqual(views.map(() => OUTCOME_UNCHANGED));
       }
-      const full = await start();
-      for (const purchase of pushed) await full.push(purchase);
-      await full.materialize({ mode: FULL });
-      expect({ seed, seen: await incremental.seen(times) }).toEqual({ seed, seen: await full.seen(times) });
-      expect({ seed, outcomes: outcomes.has(OUTCOME_FULL) }).toEqual({ seed, outcomes: true });
-      const again = await incremental.materialize({ mode: INCREMENTAL });
-      expect(again.map(({ outcome }) => outcome)).toEqual(views.map(() => OUTCOME_UNCHANGED));
-    }
-  });
+    },
+  );
 
   test("an increment reads what is new only; a row that comes late under an old created time makes it a full load", async () => {
     const { purchases } = randomHistory(3, 20);
