@@ -20,6 +20,8 @@ const answers: readonly RegExp[] = [
   /"done": true[\s\S]*OUTCOME_FULL/,
   /STATE_SUCCEEDED/,
   /"changed": true/,
+  /driver_rating +unchanged/,
+  /succeeded +incremental/,
   /values: all agree/,
   /"disagreements":0/,
   /"driver_rides__rides_24h"/,
