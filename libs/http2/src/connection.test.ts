@@ -123,6 +123,21 @@ describe("frames", () => {
   });
 });
 
+test("thousands of requests of one read are taken over several turns, all of them and in order", async () => {
+  const { socket, log } = openServer({ concurrentStreamsMax: 10_000 });
+  const count = 3_000;
+  const requests = Array.from({ length: count }, (_, index) => headersOf(index * 2 + 1, getBlock, end | whole));
+  socket.feed(Buffer.concat([clientHello, ...requests]));
+  const atOnce = log.length;
+  expect(atOnce).toBeLessThan(count / 4);
+  // What comes later waits behind what was not taken yet.
+  requests.push(headersOf(count * 2 + 1, getBlock, end | whole));
+  socket.push(requests.at(-1));
+  for (let turns = 0; turns < 1_000 && log.length < requests.length + 1; turns++)
+    await new Promise((resolve) => setImmediate(resolve));
+  expect(log).toEqual(["ready", ...requests.map((_, index) => `${index * 2 + 1} GET /  true`)]);
+});
+
 test("no bytes make a connection throw, hang or forget what is open", () => {
   const seed = Date.now();
   const random = seeded(seed);

@@ -52,10 +52,12 @@ const closedCount = 1_024;
 const clientPauseFactor = 16;
 /**
  * Work after which a connection lets others have their turn, as one read can bring thousands of small requests. A frame is
- * one, a header block sixteen and one more for every sixteen bytes. Where what was asked for takes long it becomes less.
+ * one, a header block sixteen and one more for every sixteen bytes. It begins small, and grows as long as turns are short:
+ * what a request costs is known only when it is answered.
  */
-const workPerTurnMax = 1_024;
+const workPerTurnMax = 4_096;
 const workPerTurnMin = 128;
+const workPerTurnFirst = 256;
 /** Time until the next turn, in milliseconds, above which a connection's work was too much for one. */
 const longTurnMs = 5;
 /** How long the process may hold too many received bytes before streams are given up for it. */
@@ -145,9 +147,9 @@ export class Connection {
   /** Bytes queued on streams. */
   #queuedBytes = 0;
   #overflowing = false;
-  /** Work done since this connection gave way last. */
+  /** Work done since the turn's writes, or since this connection gave way last. */
   #work = 0;
-  #workPerTurn = workPerTurnMax;
+  #workPerTurn = workPerTurnFirst;
 
   /** Greatest frame taken. */
   #frameMax = initialFrameMax;
@@ -1225,6 +1227,8 @@ export class Connection {
 
   /** A socket that holds too much is read no more: what the peer does not take, it cannot ask more of. */
   #flushed(): void {
+    // Once a turn: what was asked for in it has had its turn.
+    this.#work = 0;
     this.#unsentId = this.#nextId;
     if (this.#socket.writableLength > this.#pauseBytes && !this.#socketFull) {
       this.#socketFull = true;

@@ -16,9 +16,10 @@ export class FakeSocket extends Duplex {
     done();
   }
 
-  /** Hands a chunk to whoever reads, at once. */
+  /** Hands a chunk to whoever reads, at once; one that has paused gets it when it reads on. */
   feed(chunk: Buffer): void {
-    this.emit("data", chunk);
+    if (this.isPaused() || this.readableLength > 0) this.push(chunk);
+    else this.emit("data", chunk);
   }
 
   /** As the type that connections take; they use no more of it than is here. */
