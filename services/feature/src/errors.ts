@@ -96,7 +96,7 @@ export const errors = createErrors("weft.feature", {
   STORE_UNAVAILABLE: {
     code: Code.Unavailable,
     message: () =>
-      "the online store could not be read, and no ladder of the views asked for has a value that stands in",
+      "the online store could not be read, and no ladder of the views asked for has anything that stands in",
     retryAfterMs: 100,
   },
   STATE_CORRUPT: {

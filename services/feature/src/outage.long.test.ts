@@ -65,6 +65,7 @@ async function startFeature(args: readonly string[]) {
         ms: performance.now() - start,
       };
     },
+    listKeys: () => client.listEntityKeys({ scenario: "outage", view: "strict" }, { timeoutMs: 20_000 }),
     /** Pushes one payment of now; answers the reason of a failure. */
     async push(card: string, amount: number, requestId = `r${++requests}`): Promise<string> {
       try {
@@ -135,6 +136,7 @@ function outage(name: string, subject: () => { service: Feature; away(): Promise
       values: [-1, -1, 0, 0],
     });
     await expect(service.read(card, ["strict:amount"])).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
+    await expect(service.listKeys()).rejects.toMatchObject({ reason: "STORE_UNAVAILABLE" });
     expect(await service.metric("feature_store_unread_total")).toBeGreaterThan(unreadBefore);
     await until(async () => (await service.metric("feature_store_reachable")) === 0, 20_000);
     expect(service.running.unmet()).toEqual(["feature: online store"]);

@@ -184,7 +184,9 @@ export function createOnlineHandlers(options: OnlineServiceOptions): OnlineHandl
       if (pageSize < 1 || pageSize > pageSizeMax)
         throw errors.REQUEST_INVALID({ fault: `page_size must be 1 to ${pageSizeMax}` });
       const after = request.pageToken === "" ? undefined : readPageToken(request.pageToken, entity.key);
-      const keys = await store.listKeys(handle, after, pageSize);
+      const keys = await store.listKeys(handle, after, pageSize).catch((cause: unknown) => {
+        throw errors.STORE_UNAVAILABLE({}, { cause });
+      });
       const last = keys.at(-1);
       return {
         keys:
