@@ -107,6 +107,9 @@ describe("generation job", () => {
     await job.publish();
     expect([view.handle.generation, read(1n)]).toEqual([2, [0, 0]]);
     await push([1n, 2]);
+    const givenUp = await ingest.beginJob("s");
+    await givenUp.beginPrevious(view);
+    await givenUp.drop();
     const back = await ingest.beginJob("s");
     await back.beginPrevious(view);
     await back.publish();

@@ -36,7 +36,10 @@ export class GenerationJob {
   readonly pushed: PushedRows;
   readonly #steps: IngestSteps;
   readonly #until: number;
-  readonly #begun = new Map<string, { readonly view: IngestedView; readonly next: ViewHandle }>();
+  readonly #begun = new Map<
+    string,
+    { readonly view: IngestedView; readonly next: ViewHandle; readonly isNew: boolean }
+  >();
 
   /** `until`: the log's end when the job began. */
   constructor(steps: IngestSteps, pushed: PushedRows, until: number) {
@@ -103,7 +106,7 @@ export class GenerationJob {
   /** Takes up the generation that readers saw before; undefined where there is none. */
   async beginPrevious(view: IngestedView): Promise<ViewHandle | undefined> {
     const next = await this.#steps.store.previousGeneration(view.handle);
-    if (next !== undefined) this.#begun.set(view.handle.id, { view, next });
+    if (next !== undefined) this.#begun.set(view.handle.id, { view, next, isNew: false });
     return next;
   }
 
@@ -120,15 +123,15 @@ export class GenerationJob {
     this.#begun.clear();
   }
 
-  /** Drops what was begun and not published. */
+  /** Drops what was begun and not published; a generation that was taken up again stays. */
   async drop(): Promise<void> {
-    for (const { next } of this.#begun.values()) await this.#steps.store.dropGeneration(next);
+    for (const { next, isNew } of this.#begun.values()) if (isNew) await this.#steps.store.dropGeneration(next);
     this.#begun.clear();
   }
 
   async #begin(view: IngestedView): Promise<ViewHandle> {
     const next = await this.#steps.store.createGeneration(view.handle);
-    this.#begun.set(view.handle.id, { view, next });
+    this.#begun.set(view.handle.id, { view, next, isNew: true });
     return next;
   }
 
