@@ -3,14 +3,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { Admin, Producer } from "@platformatic/kafka";
+import { feature as contract } from "@weft/contracts";
 import { type KafkaServer, startKafka } from "@weft/local-servers";
 import { defineEntity, defineFeatureView, defineSource, type Value } from "@weft/scenario";
+import { FakeRegistry, startOnFreePorts } from "@weft/testkit";
 import { compileView } from "../domain/compile-view.ts";
 import { Ingest } from "../domain/ingest.ts";
 import { type OnlineStore, ReadBatch } from "../domain/online-store.ts";
 import { StreamIngest } from "../domain/stream-ingest.ts";
 import { partitionName } from "../domain/stream-log.ts";
 import { withTopicRows } from "../domain/topic-rows.ts";
+import { feature } from "../index.ts";
 import { KafkaLog } from "./kafka-log.ts";
 import { LmdbOnlineStore } from "./lmdb-online-store.ts";
 import { SqliteEventLog } from "./sqlite-event-log.ts";
@@ -39,6 +42,32 @@ function viewOf(topic: string) {
       },
     }),
   );
+}
+
+function scenarioText(topic: string): string {
+  return `import { defineEntity, defineFeatureView, defineModel, defineScenario, defineScorePipeline, defineSource, defineTrainingSet } from "@weft/scenario";
+const card = defineEntity({ name: "card", key: "int64" });
+const payments = defineSource({ name: "payments", file: "payments.csv", topic: "${topic}", eventTime: "time", fields: { card: "int64", amount: "float64" } });
+const windows = ["1d"];
+const activity = defineFeatureView({ name: "activity", entities: [{ entity: card, field: "card" }], source: payments, aggregates: { n: { function: "count", windows }, total: { function: "sum", field: "amount", windows } } });
+const labelled = defineTrainingSet({ name: "labelled", source: payments, entities: { card: "card" }, label: "amount", testShare: 0.2 });
+const model = defineModel({ name: "model", features: ["activity:n_1d"], trainingSet: labelled, trainer: { name: "lightgbm", parameters: {} }, output: "probability" });
+export default defineScenario({
+  name: "payments",
+  description: "Windows over a topic.",
+  views: [activity],
+  models: [model],
+  pipeline: defineScorePipeline({
+    name: "score",
+    deadlineMs: 100,
+    entities: [card],
+    stages: { features: { budgetMs: 20 }, scoring: { budgetMs: 20, model } },
+    decisions: [{ decision: "review", atLeast: 0.5 }, { decision: "approve", atLeast: 0 }],
+    fallback: { name: "rules", rules: () => ({ score: 0, reasons: [] }) },
+  }),
+  examples: [{ entities: { card: 1n }, request: {}, eventTimeUs: 1n }],
+});
+`;
 }
 
 let kafka: KafkaServer;
@@ -231,6 +260,54 @@ describe("a Kafka topic as a source", () => {
     }
     expect(amounts.length).toBe(2_001);
     expect(amounts.reduce((sum: number, amount) => sum + Number(amount), 0)).toBe(2_005);
+  }, 120_000);
+
+  test("through the service: settings name the brokers, the scenario the topic; lag and quarantine can be seen", async () => {
+    const topic = "service";
+    await createTopic(topic);
+    const registry = new FakeRegistry();
+    const code = JSON.stringify({ files: { "scenario.ts": scenarioText(topic) } });
+    const release = registry.release("payments", 1, { codeDigest: registry.put(Buffer.from(code)) });
+    registry.label(["champion", release]);
+    const running = await startOnFreePorts(
+      [registry.definition, feature],
+      [`--feature.kafka-brokers=${brokers[0]}`, "--feature.kafka-session-timeout-ms=6000"],
+    );
+    try {
+      await running.ready();
+      const client = running.dial(contract.FeatureService);
+      const producer = startProducer();
+      await producer.send({
+        messages: [message(topic, 1, 3), message(topic, 1, 4), { topic, partition: 1, value: Buffer.from("?") }],
+      });
+      const read = () =>
+        client.getOnlineFeatures(
+          {
+            scenario: "payments",
+            features: ["activity:n_1d", "activity:total_1d"],
+            entities: [{ entity: "card", integers: [1n] }],
+          },
+          { timeoutMs: 5_000 },
+        );
+      const columns = await until("visible", 30_000, async () => {
+        const { columns } = await read();
+        const [count] = columns;
+        return count?.values.case === "int64s" && count.values.value.values[0] === 2n && columns;
+      });
+      expect(columns[1]?.values.value).toMatchObject({ values: [7] });
+      const { summaries } = await until("set aside", 5_000, async () => {
+        const answer = await client.listQuarantine({ scenario: "payments" }, { timeoutMs: 5_000 });
+        return answer.summaries.length > 0 && answer;
+      });
+      expect(summaries).toMatchObject([{ source: "payments", reason: "MESSAGE_UNREADABLE", count: 1n, keptCount: 1n }]);
+      const port = running.addresses.get("feature")?.metricsPort;
+      const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+      expect(metrics).toContain(`feature_stream_lag_messages{topic="${topic}",partition="1"} 0`);
+      expect(metrics).toContain('feature_quarantined_events_total{source="payments",reason="MESSAGE_UNREADABLE"} 1');
+      expect(metrics).toMatch(/feature_ingest_delay_seconds_count\{source="payments"\} [1-9]/);
+    } finally {
+      await running.stop();
+    }
   }, 120_000);
 
   test("two processes share the partitions, and one takes over when the other goes", async () => {
