@@ -133,7 +133,7 @@ export const config = defineConfig("feature", {
     default: 3_600_000,
     min: 0,
     max: 2_147_483_647,
-    doc: "Time between two looks at the file of a source that declares no `refresh`, in milliseconds; 0: never.",
+    doc: "Time between two looks at the file of a source that declares no `refresh`, in milliseconds; 0: never. Of several processes over one shared online store, one is enough.",
   }),
   kafkaBrokers: text({
     default: "",
