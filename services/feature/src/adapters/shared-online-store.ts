@@ -113,6 +113,7 @@ export class SharedOnlineStore implements OnlineStore {
   #changes: Promise<unknown> = Promise.resolve();
   #timer: { cancel(): void } | undefined;
   #isReachable: boolean | undefined;
+  #isSweeping = false;
   #isClosed = false;
 
   constructor(backend: StateBackend, options: SharedStoreOptions) {
@@ -373,7 +374,7 @@ export class SharedOnlineStore implements OnlineStore {
     this.#options.onReachable?.(isReachable, cause);
   }
 
-  /** Follows what other processes published, brings back views that the engine has lost, and removes what is out of use. */
+  /** Follows what other processes published, and brings back views that the engine has lost. */
   async #look(): Promise<void> {
     const version = await this.#backend.readVersion();
     if (version !== this.#version) {
@@ -381,10 +382,23 @@ export class SharedOnlineStore implements OnlineStore {
       await this.#change((current) => withViews(current, [...this.#views.keys()]));
       if (isLost) this.#options.onMoved?.();
     }
-    for (const name of this.#generations.dropped) {
-      if (this.#isClosed || name.untilMs > this.#options.clock.nowMs()) continue;
-      await this.#backend.drop(tableOf(name.id, name.generation));
-      await this.#change((current) => withoutDropped(current, name));
+    // Beside the looks: a large generation takes long to remove.
+    if (!this.#isSweeping) void this.#sweep();
+  }
+
+  /** Removes generations that are out of use; what fails is tried again with the next look. */
+  async #sweep(): Promise<void> {
+    this.#isSweeping = true;
+    try {
+      for (const name of this.#generations.dropped) {
+        if (this.#isClosed || name.untilMs > this.#options.clock.nowMs()) continue;
+        await this.#backend.drop(tableOf(name.id, name.generation));
+        await this.#change((current) => withoutDropped(current, name));
+      }
+    } catch (cause) {
+      this.#reached(false, cause);
+    } finally {
+      this.#isSweeping = false;
     }
   }
 }
