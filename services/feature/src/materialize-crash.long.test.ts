@@ -25,7 +25,8 @@ function generationsIn(path: string): number {
 interface Killed {
   readonly pushed: number;
   readonly published: number;
-  readonly torn: string;
+  /** An answer of two versions, or without what had been acknowledged. */
+  readonly wrong: string;
   readonly signal: NodeJS.Signals | null;
 }
 
@@ -35,13 +36,13 @@ async function runAndKill(path: string, from: number, random: () => number): Pro
     stdio: ["ignore", "pipe", "inherit"],
   });
   const isAtFlip = random() < 0.5;
-  const waitMs = isAtFlip ? random() * 8 : random() * 250;
-  let flips = 1 + Math.floor(random() * 3);
+  const waitMs = isAtFlip ? random() * 8 : random() * 600;
+  let flips = 1 + Math.floor(random() * 4);
   let isAimed = false;
   let rest = "";
   let pushed = 0;
   let published = 0;
-  let torn = "";
+  let wrong = "";
   const aim = () => {
     if (isAimed) return;
     isAimed = true;
@@ -55,7 +56,7 @@ async function runAndKill(path: string, from: number, random: () => number): Pro
       const [what, of] = line.split(" ", 2);
       if (what === "pushed") pushed = Number(of);
       else if (what === "published") published = Number(of);
-      else if (what === "torn") torn = line;
+      else if (what === "wrong") wrong = line;
       else if (what === "publishing") flips--;
       if (isAtFlip ? flips <= 0 : what === "pushed") aim();
     }
@@ -63,7 +64,7 @@ async function runAndKill(path: string, from: number, random: () => number): Pro
   const signal = await new Promise<NodeJS.Signals | null>((resolve) =>
     child.on("close", (_code, name) => resolve(name)),
   );
-  return { pushed, published, torn, signal };
+  return { pushed, published, wrong, signal };
 }
 
 test(`killed ${runs} times while it materializes and publishes: nothing is lost, nothing counted twice, no answer of two generations`, async () => {
@@ -81,7 +82,11 @@ test(`killed ${runs} times while it materializes and publishes: nothing is lost,
     for (let run = 0; run < runs / lanes; run++) {
       const where = { seed, lane: of, run };
       const killed = await runAndKill(path, version, random);
-      expect({ ...where, signal: killed.signal, torn: killed.torn }).toEqual({ ...where, signal: "SIGKILL", torn: "" });
+      expect({ ...where, signal: killed.signal, wrong: killed.wrong }).toEqual({
+        ...where,
+        signal: "SIGKILL",
+        wrong: "",
+      });
       acknowledged = Math.max(acknowledged, killed.pushed);
 
       const service = await openService(path);

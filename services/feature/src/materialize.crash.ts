@@ -106,8 +106,12 @@ export async function openService(path: string) {
     },
     async materialize(begins: () => void): Promise<void> {
       const request = { views, mode: "incremental" } as const;
-      for await (const { view, done } of materializer.run(release, request, caller))
-        if (!done && view === "counted") begins();
+      let isLoaded = false;
+      for await (const { view, rowsRead, rowsTotal, done } of materializer.run(release, request, caller)) {
+        if (done || isLoaded || view !== "counted" || rowsRead < rowsTotal) continue;
+        isLoaded = true;
+        begins();
+      }
     },
     async resume(): Promise<number> {
       const interrupted = catalog.interrupted();
@@ -134,16 +138,21 @@ export function versionOf({ amounts, counts }: { amounts: number[]; counts: numb
 /** Pushes, reads and materializes one version of the file after another until it is killed; says what is done. */
 async function main(path: string, from: number): Promise<void> {
   const service = await openService(path);
+  let acknowledged = await service.log.endOffset();
   const pushing = async () => {
-    for (let n = (await service.log.endOffset()) + 1; ; n++) {
+    for (let n = acknowledged + 1; ; n++) {
       await service.push(n);
+      acknowledged = n;
       process.stdout.write(`pushed ${n}\n`);
     }
   };
   const reading = async () => {
     for (;;) {
       const answer = service.read(fileKeys);
-      if (versionOf(answer) === undefined) process.stdout.write(`torn ${JSON.stringify(answer)}\n`);
+      if (versionOf(answer) === undefined) process.stdout.write(`wrong ${JSON.stringify(answer)}\n`);
+      // What is acknowledged is visible, in whichever generation answers.
+      const counted = service.read(pushedKeys).counts.reduce((sum, count) => sum + count, 0);
+      if (counted < acknowledged) process.stdout.write(`wrong ${counted} of ${acknowledged}\n`);
       await new Promise((resolve) => setImmediate(resolve));
     }
   };
