@@ -23,6 +23,8 @@ type Records = NonNullable<Fetched["responses"][number]["partitions"][number]["r
 const earliest = -2n;
 const controlBatch = 0x20;
 const requestTimeoutMs = 5_000;
+/** Time between two looks for topics that are not there yet. */
+const missingTopicMs = 5_000;
 
 /**
  * Topics of a Kafka cluster, followed as a consumer group. The group only says who reads which partition: where to read
@@ -33,7 +35,10 @@ export class KafkaLog implements StreamLog {
   readonly #options: KafkaLogOptions;
   #topics: readonly string[] = [];
   #consumer: Consumer | undefined;
+  /** Topics that were asked for when the group was joined, and those of them that there are. */
+  #asked: readonly string[] = [];
   #joined: readonly string[] = [];
+  #askAgainAtMs = 0;
   /** First offset of each topic's partitions when the group was joined. */
   #starts: ReadonlyMap<string, readonly bigint[]> = new Map();
   #isClosed = false;
@@ -110,16 +115,23 @@ export class KafkaLog implements StreamLog {
       consumer.on("consumer:heartbeat:error", lose);
       consumer.on("consumer:heartbeat:stalled", lose);
       this.#consumer = consumer;
+      this.#asked = [];
       this.#joined = [];
     }
-    const missing = this.#topics.some((topic) => !this.#joined.includes(topic));
-    if (missing || this.#joined.some((topic) => !this.#topics.includes(topic))) {
-      const topics = [...this.#topics];
-      for (const topic of this.#joined) consumer.topics.untrack(topic);
-      for (const topic of topics) consumer.topics.track(topic);
-      await consumer.joinGroup();
-      this.#starts = await consumer.listOffsets({ topics, timestamp: earliest });
+    const isNew = !sameNames(this.#topics, this.#asked);
+    if (isNew || (this.#joined.length < this.#asked.length && performance.now() >= this.#askAgainAtMs)) {
+      const asked = [...this.#topics];
+      const topics = await existing(consumer, asked);
+      if (isNew || !sameNames(topics, this.#joined)) {
+        for (const topic of this.#joined) consumer.topics.untrack(topic);
+        for (const topic of topics) consumer.topics.track(topic);
+        await consumer.joinGroup();
+        this.#starts = new Map();
+        if (topics.length > 0) this.#starts = await consumer.listOffsets({ topics, timestamp: earliest });
+      }
       this.#joined = topics;
+      this.#asked = asked;
+      this.#askAgainAtMs = performance.now() + missingTopicMs;
     }
     return consumer;
   }
@@ -127,6 +139,7 @@ export class KafkaLog implements StreamLog {
   async #disconnect(): Promise<void> {
     const consumer = this.#consumer;
     this.#consumer = undefined;
+    this.#asked = [];
     this.#joined = [];
     if (consumer === undefined) return;
     consumer.removeAllListeners("consumer:heartbeat:error");
@@ -199,6 +212,25 @@ export class KafkaLog implements StreamLog {
   #from({ topic, partition, after }: Position): number {
     return Math.max(after, Number(this.#starts.get(topic)?.[partition] ?? 0n));
   }
+}
+
+/** Those topics that there are: one that is missing must not keep the others from being followed. */
+async function existing(consumer: Consumer, topics: readonly string[]): Promise<string[]> {
+  const found: string[] = [];
+  for (const topic of topics) {
+    try {
+      await consumer.metadata({ topics: [topic], forceUpdate: true });
+      found.push(topic);
+    } catch (cause) {
+      // The client says it in words only.
+      if (!(cause instanceof Error) || cause.message !== `Unknown topic ${topic}.`) throw cause;
+    }
+  }
+  return found;
+}
+
+function sameNames(one: readonly string[], other: readonly string[]): boolean {
+  return one.length === other.length && one.every((name, index) => name === other[index]);
 }
 
 /** Messages from a Kafka offset on; a broker answers whole batches, which may begin before it. */

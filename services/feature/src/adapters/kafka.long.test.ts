@@ -310,6 +310,32 @@ describe("a Kafka topic as a source", () => {
     }
   }, 120_000);
 
+  test("a topic that is missing does not keep others from being followed, and is followed once it is there", async () => {
+    await createTopic("present");
+    const log = new KafkaLog({
+      brokers,
+      group: "missing",
+      readMaxBytes: 1 << 20,
+      waitMs: 100,
+      sessionTimeoutMs: 6_000,
+    });
+    const topicsOf = () => [...new Set(log.assigned().map(({ topic }) => topic))].sort();
+    try {
+      // A topic that has just been made may not be led yet; whoever follows asks again.
+      const follows = (topics: readonly string[], expected: readonly string[]) =>
+        until(`follows ${expected}`, 20_000, async () => {
+          await log.follow(topics).catch(() => undefined);
+          return topicsOf().join() === expected.join();
+        });
+      await follows(["missing", "present"], ["present"]);
+      await createTopic("missing");
+      await follows(["missing", "present"], ["missing", "present"]);
+      await follows(["missing"], ["missing"]);
+    } finally {
+      await log.close();
+    }
+  }, 60_000);
+
   test("two processes share the partitions, and one takes over when the other goes", async () => {
     const topic = "rebalance";
     await createTopic(topic);
