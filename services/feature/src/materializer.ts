@@ -1,3 +1,4 @@
+import { isWeftError } from "@weft/errors";
 import type {
   Materialization,
   MaterializationCatalog,
@@ -109,7 +110,8 @@ export class Materializer {
           yield progress;
         }
       } catch (error) {
-        const fault = error instanceof Error ? error.message : "unknown";
+        // Anything else is told at the boundary, and never to a caller.
+        const fault = isWeftError(error) ? error.message : "it failed for a reason that the service's log has";
         change = { ...change, state: caller.signal.aborted ? "cancelled" : "failed", fault };
         throw error;
       } finally {

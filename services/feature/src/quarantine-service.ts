@@ -7,6 +7,7 @@ import { createJsonEventReader, type EventBounds, EventFault } from "./domain/js
 import type { EventContent, Quarantine, QuarantinedEvent } from "./domain/quarantine.ts";
 import { type SourceRow, sourceFields } from "./domain/view-state.ts";
 import { errors } from "./errors.ts";
+import { timestamp } from "./timestamps.ts";
 
 type QuarantineHandlers = Pick<Handlers<typeof feature.FeatureService>, "listQuarantine" | "resolveQuarantine">;
 
@@ -153,8 +154,4 @@ function shown(value: Value): unknown {
   if (value instanceof Uint8Array) return Buffer.from(value).toString("base64");
   if (value instanceof Float32Array) return [...value];
   return typeof value === "object" && value !== null ? value.map(String) : value;
-}
-
-function timestamp(us: number) {
-  return { seconds: BigInt(Math.floor(us / 1e6)), nanos: (us % 1_000_000) * 1_000 };
 }

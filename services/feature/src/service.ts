@@ -16,6 +16,7 @@ import { type SourceRow, Status, sourceFields } from "./domain/view-state.ts";
 import { errors } from "./errors.ts";
 import type { FeatureMetrics, ViewMetrics } from "./metrics.ts";
 import type { PushExpectations } from "./push-expectations.ts";
+import { microseconds } from "./timestamps.ts";
 
 type OnlineHandlers = Pick<
   Handlers<typeof feature.FeatureService>,
@@ -206,10 +207,6 @@ function fetch(plan: ReadPlan, run: PlanRun, store: OnlineStore): undefined | Pr
   } catch (cause) {
     throw errors.STORE_UNAVAILABLE({}, { cause });
   }
-}
-
-function microseconds(time: { readonly seconds: bigint; readonly nanos: number }): number {
-  return Number(time.seconds) * 1_000_000 + Math.floor(time.nanos / 1_000);
 }
 
 /** Microseconds that a double holds exactly reach from 1684 to 2255. */

@@ -5,6 +5,8 @@ export interface Timestamp {
 }
 
 /** Microseconds since 1970 of a timestamp, rounded down; undefined where there is none. */
+export function microseconds(time: Timestamp): number;
+export function microseconds(time: Timestamp | undefined): number | undefined;
 export function microseconds(time: Timestamp | undefined): number | undefined {
   return time === undefined ? undefined : Number(time.seconds) * 1_000_000 + Math.floor(time.nanos / 1_000);
 }
