@@ -305,7 +305,7 @@ export function endToEndContract(name: string, args: readonly string[], answered
       expect(keys(graph).filter((key) => found.has(key)).length).toBeGreaterThanOrEqual(90);
     });
 
-    test("lineage leads from a release back to its sources, and from a source to the releases", async () => {
+    test("what a release is made of: its lineage to the sources and back, and what can be read from it", async () => {
       const id = weft.output.releases.fraud ?? "";
       const { host, port } = weft.output.addresses.registry;
       const { code, stdout } = await runWeft(["lineage", "fraud", `release:${id}`, `--peers.registry=${host}:${port}`]);
@@ -320,6 +320,15 @@ export function endToEndContract(name: string, args: readonly string[], answered
         part: { case: "source", value: source.slice(7) },
       });
       expect(releases.map((release) => release.id)).toContain(id);
+
+      const { host: own, port: at } = weft.output.addresses.feature;
+      const shown = await runWeft(["features", "fraud", "--json", `--peers.feature=${own}:${at}`]);
+      expect(shown.code).toBe(0);
+      const { releaseId, featureServices } = JSON.parse(shown.stdout) as feature.GetDefinitionsResponse;
+      expect(releaseId).toBe(id);
+      const names = featureServices.map(({ name }) => name);
+      const { models } = await weft.dial(registry.RegistryService).listModels({ scenario: "fraud" });
+      expect(names).toEqual(expect.arrayContaining(models.map(({ name }) => name)));
     });
 
     test("the registry pushes a moved label to a watcher in under a second", async () => {
