@@ -905,7 +905,8 @@ export type PushRequest = Message<"weft.feature.v1.PushRequest"> & {
   source: string;
 
   /**
-   * Makes a repeat harmless; at most 128 bytes. Default: the content's hash.
+   * Makes a repeat harmless; at most 128 bytes. Default: the content's hash, so that the same rows pushed again are a
+   * repeat. Equal rows within one push are so many events.
    *
    * @generated from field: string request_id = 3;
    */
