@@ -86,7 +86,13 @@ export const feature = defineService({
       await quarantine.add(events, nowUs());
       for (const { source, reason } of events) metrics.quarantinedEvents.add(1, { source, reason });
     };
-    const ingest = own(new Ingest(log, store, observer, { queueRowsMax: settings.pushQueueRowsMax, refuse }));
+    const startApply = () => {
+      const startMs = performance.now();
+      return () => metrics.applySeconds.observe((performance.now() - startMs) / 1e3);
+    };
+    const ingest = own(
+      new Ingest(log, store, observer, { queueRowsMax: settings.pushQueueRowsMax, refuse, startApply }),
+    );
     if (settings.eventLogRetentionHours > 0)
       own(
         startLogRetention(ingest, {

@@ -41,6 +41,7 @@ export interface FeatureMetrics {
   readonly corruptStates: Counter;
   readonly applyFailures: CounterSeries;
   readonly pushSeconds: HistogramSeries;
+  readonly applySeconds: HistogramSeries;
   queuedRows(rows: number): void;
   readonly store: StoreMetrics;
 }
@@ -147,6 +148,12 @@ export function createMetrics(metrics: Metrics): FeatureMetrics {
       .counter({
         name: "feature_apply_failures_total",
         help: "Writes of durable rows to the online store that failed.",
+      })
+      .with({}),
+    applySeconds: metrics
+      .histogram({
+        name: "feature_apply_seconds",
+        help: "Time to work a batch of durable events into the states of their views and write them.",
       })
       .with({}),
     pushSeconds: metrics

@@ -304,6 +304,7 @@ describe("a Kafka topic as a source", () => {
       const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
       expect(metrics).toContain(`feature_stream_lag_messages{topic="${topic}",partition="1"} 0`);
       expect(metrics).toContain('feature_quarantined_events_total{source="payments",reason="MESSAGE_UNREADABLE"} 1');
+      expect(metrics).toMatch(/feature_apply_seconds_count [1-9]/);
       expect(metrics).toMatch(/feature_ingest_delay_seconds_count\{source="payments"\} [1-9]/);
     } finally {
       await running.stop();

@@ -35,6 +35,8 @@ export interface IngestOptions {
   readonly queueRowsMax: number;
   /** Sets aside rows that a view cannot take in; without it they are counted as skipped. */
   readonly refuse?: (events: readonly RefusedEvent[]) => Promise<void>;
+  /** Called when states begin to be written; what it answers is called once they are. */
+  readonly startApply?: () => () => void;
 }
 
 interface Waiting {
@@ -71,6 +73,7 @@ export class Ingest {
   readonly #observer: IngestObserver;
   readonly #queueRowsMax: number;
   readonly #refuse: IngestOptions["refuse"];
+  readonly #startApply: IngestOptions["startApply"];
   readonly #mutationObserver: MutationObserver;
   /** Rows that the write under way could not take in. */
   #refused: Refused[] = [];
@@ -90,6 +93,7 @@ export class Ingest {
     this.#observer = observer;
     this.#queueRowsMax = options.queueRowsMax;
     this.#refuse = options.refuse;
+    this.#startApply = options.startApply;
     this.#mutationObserver = {
       skipped: (view, rows) => observer.skipped(view, rows),
       corrupt: (view, cause) => observer.corrupt(view, cause),
@@ -346,7 +350,9 @@ export class Ingest {
   async #write(mutations: readonly Mutation[], offsets: readonly AppliedOffset[]): Promise<void> {
     try {
       this.#refused = [];
+      const applied = this.#startApply?.();
       await this.#store.write(mutations, offsets);
+      applied?.();
       if (this.#refused.length > 0) await this.#setAside(this.#refused);
     } finally {
       // Noted once the write is over, so that whoever copied the state from before it copies it again.
