@@ -1,5 +1,6 @@
 import { type ReadFrame, readFrames } from "../frames.ts";
 import type { Sequence } from "./mutation.ts";
+import { limits } from "./servers.ts";
 import type { Told, Verdict } from "./verdict.ts";
 
 /** How our verdict on a sequence compares with the reference's, and what differs. */
@@ -47,6 +48,15 @@ const explained: readonly Explained[] = [
   // "A receiver MAY respond with a stream error or connection error of type FLOW_CONTROL_ERROR if it is unable to accept
   // a frame."
   { code: 3, why: /^$/, resets: [3, ...earlier], section: "6.9" },
+  // "After sending a SETTINGS frame that reduces the initial flow-control window size, a receiver MAY continue to process
+  // streams that exceed flow-control limits": those opened before the peer has acknowledged it. And the reference gives
+  // windows back a few turns later than we do.
+  {
+    code: 3,
+    why: /^$/,
+    frame: ({ type, id }, ours) => type === 0 && (ours.told.get(id)?.content.length ?? 0) > limits.streamWindowBytes,
+    section: "6.9.2",
+  },
   // "A PRIORITY frame with a length other than 5 octets MUST be treated as a stream error of type FRAME_SIZE_ERROR."
   {
     code: 6,
@@ -142,6 +152,11 @@ function judgeStream(id: number, ours: Verdict, reference: Verdict): Judgement {
       ? { kind: "same", what: "broken off" }
       : { kind: "different", what: "headers of what broke off" };
   if (told?.broken === true) return { kind: "stricter", what: "broken off" };
+  // The peer's reset found our answer gone already where the reference had not come to its end.
+  if (told !== undefined && toldOfReference?.broken === true && ours.sent.get(id)?.endsWith("ended") === true)
+    return told.head === toldOfReference.head
+      ? { kind: "same", what: "answered before it was reset" }
+      : { kind: "different", what: "headers of what was reset" };
   if (textOf(told) !== textOf(toldOfReference))
     return { kind: "different", what: `${textOf(told)} where the reference has ${textOf(toldOfReference)}` };
   if (ours.sent.get(id) !== reference.sent.get(id))
