@@ -149,7 +149,11 @@ export class Connection {
   #overflowing = false;
   /** Work done since the turn's writes, or since this connection gave way last. */
   #work = 0;
-  #workPerTurn = workPerTurnFirst;
+  /**
+   * A client does not give way: it reads what it asked for, and one that read less than its server sends would hold its own
+   * calls up behind a backlog of the window's size, and its resets with them.
+   */
+  #workPerTurn = Number.POSITIVE_INFINITY;
 
   /** Greatest frame taken. */
   #frameMax = initialFrameMax;
@@ -202,6 +206,7 @@ export class Connection {
     this.isServer = isServer;
     this.options = options;
     this.#observer = observer;
+    if (isServer) this.#workPerTurn = workPerTurnFirst;
     this.#meter = observer.meter;
     this.#meter?.connections(1);
     this.#outbox = new Outbox(socket, () => this.#flushed());
