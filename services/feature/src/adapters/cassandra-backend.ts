@@ -176,7 +176,7 @@ export class CassandraBackend implements StateBackend {
   async close(): Promise<void> {
     this.#isClosed = true;
     const session = await this.#session?.catch(() => undefined);
-    await session?.shutdown();
+    if (session !== undefined) await shutDown(session);
   }
 
   async #set(client: Client, { table, expected, stamped }: StateChange, key: Buffer): Promise<boolean> {
@@ -214,16 +214,18 @@ export class CassandraBackend implements StateBackend {
         await admin.connect();
         await admin.execute(`CREATE KEYSPACE IF NOT EXISTS ${keyspace} WITH replication = ${replication}`);
       } finally {
-        await admin.shutdown();
+        await shutDown(admin);
       }
     }
     const client = new Client({ ...this.#driverOptions(), keyspace });
+    // The driver forgets a node that it has lost without ending its timer.
+    client.on("hostRemove", (host: unknown) => callMethod(host, "shutdown"));
     try {
       await client.connect();
       for (const table of tables) await client.execute(table);
       return client;
     } catch (error) {
-      await client.shutdown();
+      await shutDown(client);
       throw error;
     }
   }
@@ -254,6 +256,23 @@ const conditional: QueryOptions = {
   // Not sent again by the driver: one that was applied would say that it was not.
   isIdempotent: false,
 };
+
+/**
+ * Shuts a session down. After an outage the driver's control connection is one of its own, which `shutdown` leaves open:
+ * it would keep the process alive.
+ */
+async function shutDown(client: Client): Promise<void> {
+  const control: unknown = Reflect.get(client, "controlConnection");
+  await client.shutdown();
+  if (typeof control === "object" && control !== null) callMethod(Reflect.get(control, "connection"), "close");
+}
+
+function callMethod(target: unknown, name: string): void {
+  if (typeof target !== "object" || target === null) return;
+  const method: unknown = Reflect.get(target, name);
+  // What it is told to end may have ended by itself.
+  if (typeof method === "function") void Promise.resolve(method.call(target)).catch(() => undefined);
+}
 
 /** Does something for each item, so many at a time; answers in the items' order. */
 async function inTurn<T, R>(items: readonly T[], step: (item: T, index: number) => Promise<R>): Promise<R[]> {
