@@ -1,6 +1,6 @@
 import { feature } from "@weft/contracts";
 import type { Value, ValueType } from "@weft/scenario";
-import type { ColumnTarget } from "./domain/read-plan.ts";
+import type { ColumnTarget } from "./domain/views/read-plan.ts";
 import { errors } from "./errors.ts";
 
 type Values = feature.Column["values"];

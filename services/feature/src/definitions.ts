@@ -1,5 +1,5 @@
 import type { FeatureService, Model, ValueType } from "@weft/scenario";
-import type { FeatureRelease } from "./domain/feature-release.ts";
+import type { FeatureRelease } from "./domain/views/feature-release.ts";
 
 /** What a release defines, as a message: its views and its feature services, those of the models first. */
 export function definitionsOf(release: FeatureRelease) {

@@ -15,7 +15,7 @@ import {
 import { clientOf, quietTelemetry } from "@weft/testkit";
 import { MemoryOnlineStore } from "./adapters/memory-online-store.ts";
 import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
-import { Ingest } from "./domain/ingest.ts";
+import { Ingest } from "./domain/ingest/ingest.ts";
 import { createFeastHandlers } from "./feast-service.ts";
 import { openPushExpectations } from "./materialization-fixture.ts";
 import { createMetrics } from "./metrics.ts";

@@ -1,8 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { feastServing, type feastTypes, feature } from "@weft/contracts";
 import type { CallContext, Handlers } from "@weft/rpc";
-import type { EntityKey } from "./domain/entity-key.ts";
-import type { FeatureRelease } from "./domain/feature-release.ts";
+import type { EntityKey } from "./domain/views/entity-key.ts";
+import type { FeatureRelease } from "./domain/views/feature-release.ts";
 import { errors } from "./errors.ts";
 import { columnValues, feastStatus, feastValue, kindText, requestColumn } from "./feast-values.ts";
 

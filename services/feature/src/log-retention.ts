@@ -1,5 +1,5 @@
 import type { Clock } from "@weft/service";
-import type { Ingest } from "./domain/ingest.ts";
+import type { Ingest } from "./domain/ingest/ingest.ts";
 
 /** How the event log is kept short. */
 export interface LogRetentionOptions {

@@ -1,11 +1,11 @@
 import { quietTelemetry } from "@weft/testkit";
 import { SqliteMaterializationCatalog } from "./adapters/sqlite-materialization-catalog.ts";
 import { SqliteQuarantine } from "./adapters/sqlite-quarantine.ts";
-import type { Ingest } from "./domain/ingest.ts";
-import type { Materialization, MaterializedView } from "./domain/materialization-catalog.ts";
-import type { OfflineStore } from "./domain/offline-store.ts";
-import type { OnlineStore } from "./domain/online-store.ts";
-import type { RefusedEvent } from "./domain/quarantine.ts";
+import type { Ingest } from "./domain/ingest/ingest.ts";
+import type { RefusedEvent } from "./domain/ingest/quarantine.ts";
+import type { Materialization, MaterializedView } from "./domain/materialize/materialization-catalog.ts";
+import type { OfflineStore } from "./domain/offline/offline-store.ts";
+import type { OnlineStore } from "./domain/online/online-store.ts";
 import { JobTurns } from "./job-turns.ts";
 import { createExpectationMetrics } from "./materialization-metrics.ts";
 import { createMaterializationHandlers, type MaterializationHandlers } from "./materialization-service.ts";

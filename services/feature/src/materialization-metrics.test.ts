@@ -1,6 +1,6 @@
 import { expect, test } from "@jest/globals";
 import { quietTelemetry } from "@weft/testkit";
-import type { Materialization } from "./domain/materialization-catalog.ts";
+import type { Materialization } from "./domain/materialize/materialization-catalog.ts";
 import { createMaterializationMetrics } from "./materialization-metrics.ts";
 
 test("materializations are counted by how they ended, with time, rows, generation and when it last went well", async () => {

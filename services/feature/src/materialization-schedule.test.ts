@@ -1,8 +1,8 @@
 import { expect, test } from "@jest/globals";
 import { defineEntity, defineFeatureView, defineSource, type Scenario } from "@weft/scenario";
 import { FakeClock, settle } from "@weft/testkit";
-import { compileView } from "./domain/compile-view.ts";
-import type { Materialization } from "./domain/materialization-catalog.ts";
+import type { Materialization } from "./domain/materialize/materialization-catalog.ts";
+import { compileView } from "./domain/views/compile-view.ts";
 import { MaterializationSchedule } from "./materialization-schedule.ts";
 import type { MaterializationProgress, MaterializedRelease } from "./materializer.ts";
 

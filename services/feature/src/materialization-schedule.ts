@@ -1,7 +1,7 @@
 import { durationMs, type Source } from "@weft/scenario";
 import type { Clock } from "@weft/service";
-import type { Materialization } from "./domain/materialization-catalog.ts";
-import type { CompiledView } from "./domain/view-state.ts";
+import type { Materialization } from "./domain/materialize/materialization-catalog.ts";
+import type { CompiledView } from "./domain/views/view-state.ts";
 import type { Cancellable } from "./job-turns.ts";
 import type { MaterializedRelease, Materializer } from "./materializer.ts";
 

@@ -8,9 +8,7 @@ import { seededRandom } from "@weft/testkit";
 import { LmdbOnlineStore } from "./adapters/lmdb-online-store.ts";
 import { MemoryOnlineStore } from "./adapters/memory-online-store.ts";
 import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
-import { type EntityKey, joinKeys } from "./domain/entity-key.ts";
-import { viewId } from "./domain/feature-release.ts";
-import { Ingest, type IngestedView } from "./domain/ingest.ts";
+import { Ingest, type IngestedView } from "./domain/ingest/ingest.ts";
 import {
   type OfflineFixture,
   openOfflineFixture,
@@ -18,8 +16,10 @@ import {
   randomHistory,
   scenario,
   views,
-} from "./domain/offline-fixture.ts";
-import { type OnlineStore, ReadBatch } from "./domain/online-store.ts";
+} from "./domain/offline/offline-fixture.ts";
+import { type OnlineStore, ReadBatch } from "./domain/online/online-store.ts";
+import { type EntityKey, joinKeys } from "./domain/views/entity-key.ts";
+import { viewId } from "./domain/views/feature-release.ts";
 import { openMaterialization } from "./materialization-fixture.ts";
 
 const { FULL, INCREMENTAL } = feature.MaterializeMode;

@@ -7,8 +7,8 @@ import type {
   MaterializationState,
   MaterializedView,
   MaterializeMode,
-} from "./domain/materialization-catalog.ts";
-import type { CompiledView } from "./domain/view-state.ts";
+} from "./domain/materialize/materialization-catalog.ts";
+import type { CompiledView } from "./domain/views/view-state.ts";
 import { errors } from "./errors.ts";
 import type { MaterializedRelease, Materializer } from "./materializer.ts";
 import { ProgressSteps } from "./progress-steps.ts";

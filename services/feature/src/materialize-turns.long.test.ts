@@ -6,9 +6,9 @@ import { defineEntity, defineFeatureView, defineSource, type Scenario } from "@w
 import { createDuckDbStore } from "./adapters/duckdb.ts";
 import { LmdbOnlineStore } from "./adapters/lmdb-online-store.ts";
 import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
-import { compileView } from "./domain/compile-view.ts";
-import { viewId } from "./domain/feature-release.ts";
-import { Ingest } from "./domain/ingest.ts";
+import { Ingest } from "./domain/ingest/ingest.ts";
+import { compileView } from "./domain/views/compile-view.ts";
+import { viewId } from "./domain/views/feature-release.ts";
 import { openMaterialization } from "./materialization-fixture.ts";
 
 const root = mkdtempSync(join(tmpdir(), "weft-turns-"));

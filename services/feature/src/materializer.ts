@@ -5,11 +5,11 @@ import type {
   MaterializationChange,
   MaterializedView,
   MaterializeMode,
-} from "./domain/materialization-catalog.ts";
-import { type MaterializeProgress, type MaterializeTarget, materialize } from "./domain/materialize.ts";
-import type { OfflineStore, PushedRows } from "./domain/offline-store.ts";
-import type { ValidationReport } from "./domain/validation.ts";
-import type { CompiledView } from "./domain/view-state.ts";
+} from "./domain/materialize/materialization-catalog.ts";
+import { type MaterializeProgress, type MaterializeTarget, materialize } from "./domain/materialize/materialize.ts";
+import type { ValidationReport } from "./domain/materialize/validation.ts";
+import type { OfflineStore, PushedRows } from "./domain/offline/offline-store.ts";
+import type { CompiledView } from "./domain/views/view-state.ts";
 import type { Cancellable, JobTurns } from "./job-turns.ts";
 import type { OfflineRelease } from "./offline-service.ts";
 

@@ -1,5 +1,5 @@
 import type { Counter, CounterSeries, Gauge, Histogram, HistogramSeries, Metrics } from "@weft/telemetry";
-import { Status } from "./domain/view-state.ts";
+import { Status } from "./domain/views/view-state.ts";
 
 const freshnessBuckets = [0.1, 1, 5, 15, 60, 300, 900, 3_600, 14_400, 86_400, 604_800, 2_592_000, 31_536_000];
 

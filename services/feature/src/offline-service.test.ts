@@ -5,7 +5,13 @@ import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { feature } from "@weft/contracts";
 import { isWeftError } from "@weft/errors";
 import { CallScope } from "@weft/rpc";
-import { type OfflineFixture, openOfflineFixture, randomHistory, scenario, views } from "./domain/offline-fixture.ts";
+import {
+  type OfflineFixture,
+  openOfflineFixture,
+  randomHistory,
+  scenario,
+  views,
+} from "./domain/offline/offline-fixture.ts";
 import { JobTurns } from "./job-turns.ts";
 import { createOfflineHandlers } from "./offline-service.ts";
 

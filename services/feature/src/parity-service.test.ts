@@ -5,15 +5,15 @@ import { isWeftError } from "@weft/errors";
 import { clientOf, quietTelemetry, seededRandom } from "@weft/testkit";
 import { MemoryOnlineStore } from "./adapters/memory-online-store.ts";
 import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
-import type { FeatureRelease } from "./domain/feature-release.ts";
-import { Ingest } from "./domain/ingest.ts";
+import { Ingest } from "./domain/ingest/ingest.ts";
 import {
   type OfflineFixture,
   openOfflineFixture,
   type Purchase,
   randomHistory,
   scenario,
-} from "./domain/offline-fixture.ts";
+} from "./domain/offline/offline-fixture.ts";
+import type { FeatureRelease } from "./domain/views/feature-release.ts";
 import { JobTurns } from "./job-turns.ts";
 import { createParityHandlers } from "./parity-service.ts";
 import { loadRelease } from "./releases.ts";

@@ -1,11 +1,11 @@
 import type { feature } from "@weft/contracts";
 import type { Handlers } from "@weft/rpc";
 import type { Scenario, Value } from "@weft/scenario";
-import type { EntityKey } from "./domain/entity-key.ts";
-import type { OfflineStore, PushedRows } from "./domain/offline-store.ts";
-import { checkParity, type ServedVector } from "./domain/parity.ts";
-import type { NumericType, ParityReport, Tolerances } from "./domain/parity-report.ts";
-import type { CompiledView } from "./domain/view-state.ts";
+import type { OfflineStore, PushedRows } from "./domain/offline/offline-store.ts";
+import { checkParity, type ServedVector } from "./domain/offline/parity.ts";
+import type { NumericType, ParityReport, Tolerances } from "./domain/offline/parity-report.ts";
+import type { EntityKey } from "./domain/views/entity-key.ts";
+import type { CompiledView } from "./domain/views/view-state.ts";
 import { errors } from "./errors.ts";
 import type { JobTurns } from "./job-turns.ts";
 

@@ -1,8 +1,8 @@
 import { expectationText, type Source } from "@weft/scenario";
 import type { Counter } from "@weft/telemetry";
-import type { PushedEvents } from "./domain/event-log.ts";
-import type { RefusedEvent } from "./domain/quarantine.ts";
-import { RowChecks, violationText } from "./domain/row-checks.ts";
+import type { PushedEvents } from "./domain/ingest/event-log.ts";
+import type { RefusedEvent } from "./domain/ingest/quarantine.ts";
+import { RowChecks, violationText } from "./domain/ingest/row-checks.ts";
 import { errors } from "./errors.ts";
 
 export interface PushExpectationsOptions {

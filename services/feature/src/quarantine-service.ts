@@ -1,11 +1,11 @@
 import { feature } from "@weft/contracts";
 import type { Handlers } from "@weft/rpc";
 import type { Source, Value } from "@weft/scenario";
-import type { FeatureRelease } from "./domain/feature-release.ts";
-import type { Ingest } from "./domain/ingest.ts";
-import { createJsonEventReader, type EventBounds, EventFault } from "./domain/json-event.ts";
-import type { EventContent, Quarantine, QuarantinedEvent } from "./domain/quarantine.ts";
-import { type SourceRow, sourceFields } from "./domain/view-state.ts";
+import type { Ingest } from "./domain/ingest/ingest.ts";
+import { createJsonEventReader, type EventBounds, EventFault } from "./domain/ingest/json-event.ts";
+import type { EventContent, Quarantine, QuarantinedEvent } from "./domain/ingest/quarantine.ts";
+import type { FeatureRelease } from "./domain/views/feature-release.ts";
+import { type SourceRow, sourceFields } from "./domain/views/view-state.ts";
 import { errors } from "./errors.ts";
 import { timestamp } from "./timestamps.ts";
 

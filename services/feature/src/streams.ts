@@ -3,13 +3,13 @@ import type { Clock } from "@weft/service";
 import type { Telemetry } from "@weft/telemetry";
 import { KafkaLog } from "./adapters/kafka-log.ts";
 import type { Settings } from "./config.ts";
-import type { Ingest } from "./domain/ingest.ts";
-import type { EventBounds } from "./domain/json-event.ts";
-import type { PushedRows } from "./domain/offline-store.ts";
-import type { RefusedEvent } from "./domain/quarantine.ts";
-import { StreamIngest } from "./domain/stream-ingest.ts";
-import { withTopicRows } from "./domain/topic-rows.ts";
-import type { CompiledView } from "./domain/view-state.ts";
+import type { Ingest } from "./domain/ingest/ingest.ts";
+import type { EventBounds } from "./domain/ingest/json-event.ts";
+import type { RefusedEvent } from "./domain/ingest/quarantine.ts";
+import { StreamIngest } from "./domain/ingest/stream-ingest.ts";
+import type { PushedRows } from "./domain/offline/offline-store.ts";
+import { withTopicRows } from "./domain/offline/topic-rows.ts";
+import type { CompiledView } from "./domain/views/view-state.ts";
 import type { FeatureMetrics } from "./metrics.ts";
 
 /** What following Kafka works with. */

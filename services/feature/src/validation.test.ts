@@ -18,12 +18,12 @@ import { seededRandom } from "@weft/testkit";
 import { createDuckDbStore } from "./adapters/duckdb.ts";
 import { MemoryOnlineStore } from "./adapters/memory-online-store.ts";
 import { SqliteEventLog } from "./adapters/sqlite-event-log.ts";
-import { compileView } from "./domain/compile-view.ts";
-import { viewId } from "./domain/feature-release.ts";
-import { Ingest } from "./domain/ingest.ts";
-import { ReadBatch } from "./domain/online-store.ts";
-import { RowChecks } from "./domain/row-checks.ts";
-import { violationSql } from "./domain/validation-sql.ts";
+import { Ingest } from "./domain/ingest/ingest.ts";
+import { RowChecks } from "./domain/ingest/row-checks.ts";
+import { violationSql } from "./domain/materialize/validation-sql.ts";
+import { ReadBatch } from "./domain/online/online-store.ts";
+import { compileView } from "./domain/views/compile-view.ts";
+import { viewId } from "./domain/views/feature-release.ts";
 import { openMaterialization, openPushExpectations } from "./materialization-fixture.ts";
 
 const root = mkdtempSync(join(tmpdir(), "weft-validation-"));

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { FakeClock } from "@weft/testkit";
-import { onlineStoreContract } from "../domain/online-store.contract.ts";
-import { type OnlineStore, ReadBatch, type ViewHandle } from "../domain/online-store.ts";
+import { onlineStoreContract } from "../domain/online/online-store.contract.ts";
+import { type OnlineStore, ReadBatch, type ViewHandle } from "../domain/online/online-store.ts";
 import { CachedOnlineStore } from "./cached-online-store.ts";
 import { MemoryOnlineStore } from "./memory-online-store.ts";
 

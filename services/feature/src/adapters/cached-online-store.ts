@@ -1,5 +1,4 @@
 import type { Clock } from "@weft/service";
-import type { EntityKey } from "../domain/entity-key.ts";
 import {
   type AppliedOffset,
   type Mutation,
@@ -7,7 +6,8 @@ import {
   ReadBatch,
   type StoredValue,
   type ViewHandle,
-} from "../domain/online-store.ts";
+} from "../domain/online/online-store.ts";
+import type { EntityKey } from "../domain/views/entity-key.ts";
 
 /** Bounds of the cache before a shared store. */
 export interface CacheOptions {

@@ -1,13 +1,13 @@
 import { auth, Client, type ClientOptions, policies, type QueryOptions, types } from "cassandra-driver";
-import { decodeKey, type EntityKey, encodeKey } from "../domain/entity-key.ts";
-import { type Generations, noGenerations } from "../domain/generations.ts";
+import { type Generations, noGenerations } from "../domain/online/generations.ts";
 import type {
   StateBackend,
   StateChange,
   StateTable,
   TableOffset,
   VersionedGenerations,
-} from "../domain/state-backend.ts";
+} from "../domain/online/state-backend.ts";
+import { decodeKey, type EntityKey, encodeKey } from "../domain/views/entity-key.ts";
 import type { Address } from "./addresses.ts";
 
 /** Where Cassandra is and how it is asked. */

@@ -15,7 +15,7 @@ import {
   VARCHAR,
 } from "@duckdb/node-api";
 import type { Value } from "@weft/scenario";
-import type { ColumnType } from "../domain/offline-store.ts";
+import type { ColumnType } from "../domain/offline/offline-store.ts";
 
 /** A column type in DuckDB: its SQL name, its type object, and both directions of a value that is not null. */
 export interface DuckDbColumn {

@@ -2,8 +2,8 @@ import { open, stat } from "node:fs/promises";
 import { resolve, sep } from "node:path";
 import type { DuckDBConnection } from "@duckdb/node-api";
 import type { Source, ValueType } from "@weft/scenario";
-import { fieldColumn } from "../domain/offline-store.ts";
-import { sourceFields } from "../domain/view-state.ts";
+import { fieldColumn } from "../domain/offline/offline-store.ts";
+import { sourceFields } from "../domain/views/view-state.ts";
 import { offlineErrors } from "../offline-errors.ts";
 import { duckDbColumn } from "./duckdb-columns.ts";
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { isWeftError } from "@weft/errors";
 import { defineSource } from "@weft/scenario";
-import { offlineStoreContract } from "../domain/offline-store.contract.ts";
+import { offlineStoreContract } from "../domain/offline/offline-store.contract.ts";
 import { createDuckDbStore } from "./duckdb.ts";
 
 const create = (directory: string, temporaryDirectory: string) =>

@@ -2,6 +2,7 @@ import { mkdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type DuckDBConnection, DuckDBDataChunk, DuckDBInstance, DuckDBVector } from "@duckdb/node-api";
 import type { Source, Value } from "@weft/scenario";
+import { quarantineSql } from "../domain/materialize/validation-sql.ts";
 import {
   type ColumnBatch,
   type ColumnSpec,
@@ -13,9 +14,8 @@ import {
   type PushedRows,
   type SourceExtent,
   type TableWriter,
-} from "../domain/offline-store.ts";
-import { quarantineSql } from "../domain/validation-sql.ts";
-import { sourceFields } from "../domain/view-state.ts";
+} from "../domain/offline/offline-store.ts";
+import { sourceFields } from "../domain/views/view-state.ts";
 import { offlineErrors } from "../offline-errors.ts";
 import { decodeColumn, duckDbColumn, encodeColumn } from "./duckdb-columns.ts";
 import { identifier, literal, rowFault, sourceFile, sourceQuery } from "./duckdb-source.ts";

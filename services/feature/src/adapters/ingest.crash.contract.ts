@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "@jest/globals";
 import { seededRandom } from "@weft/testkit";
-import type { IngestedView } from "../domain/ingest.ts";
-import { type OnlineStore, ReadBatch } from "../domain/online-store.ts";
-import { partitionName } from "../domain/stream-log.ts";
+import type { IngestedView } from "../domain/ingest/ingest.ts";
+import { partitionName } from "../domain/ingest/stream-log.ts";
+import { type OnlineStore, ReadBatch } from "../domain/online/online-store.ts";
 import { cards, durablePushes, expectedAfter, openIngest, readUs, stream } from "./ingest.crash.ts";
 
 /** Kills a process that pushes and follows a stream, again and again over the same data, and checks what it left. */

@@ -1,9 +1,9 @@
 import { join } from "node:path";
 import { defineEntity, defineFeatureView, defineSource } from "@weft/scenario";
-import { compileView } from "../domain/compile-view.ts";
-import type { EventLog, LoggedEvents, PushedEvents } from "../domain/event-log.ts";
-import { Ingest } from "../domain/ingest.ts";
-import type { CompiledView } from "../domain/view-state.ts";
+import type { EventLog, LoggedEvents, PushedEvents } from "../domain/ingest/event-log.ts";
+import { Ingest } from "../domain/ingest/ingest.ts";
+import { compileView } from "../domain/views/compile-view.ts";
+import type { CompiledView } from "../domain/views/view-state.ts";
 import { LmdbOnlineStore } from "./lmdb-online-store.ts";
 import { SqliteEventLog } from "./sqlite-event-log.ts";
 

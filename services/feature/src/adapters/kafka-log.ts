@@ -1,5 +1,5 @@
 import type { Consumer } from "@platformatic/kafka";
-import type { StreamBatch, StreamLog, StreamMessage, StreamPartition } from "../domain/stream-log.ts";
+import type { StreamBatch, StreamLog, StreamMessage, StreamPartition } from "../domain/ingest/stream-log.ts";
 
 /** Where the brokers are and what a read may bring. */
 export interface KafkaLogOptions {

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "@jest/globals";
 import { seededRandom } from "@weft/testkit";
-import { onlineStoreContract } from "../domain/online-store.contract.ts";
-import { type OnlineStore, ReadBatch } from "../domain/online-store.ts";
+import { onlineStoreContract } from "../domain/online/online-store.contract.ts";
+import { type OnlineStore, ReadBatch } from "../domain/online/online-store.ts";
 import { LmdbOnlineStore } from "./lmdb-online-store.ts";
 
 const root = mkdtempSync(join(tmpdir(), "weft-lmdb-"));

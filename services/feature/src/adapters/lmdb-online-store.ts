@@ -1,5 +1,4 @@
 import { type Database, open, type RootDatabase } from "lmdb";
-import { decodeKey, type EntityKey, encodeKey } from "../domain/entity-key.ts";
 import {
   type AppliedOffset,
   type Mutation,
@@ -8,7 +7,8 @@ import {
   type ReadBatch,
   type StoredValue,
   type ViewHandle,
-} from "../domain/online-store.ts";
+} from "../domain/online/online-store.ts";
+import { decodeKey, type EntityKey, encodeKey } from "../domain/views/entity-key.ts";
 
 /** Where the store lies and how large it may grow. */
 export interface LmdbOptions {

@@ -1,4 +1,4 @@
-import { onlineStoreContract } from "../domain/online-store.contract.ts";
+import { onlineStoreContract } from "../domain/online/online-store.contract.ts";
 import { MemoryOnlineStore } from "./memory-online-store.ts";
 
 onlineStoreContract("memory", async () => new MemoryOnlineStore());

@@ -1,4 +1,3 @@
-import { type EntityKey, encodeKey } from "../domain/entity-key.ts";
 import {
   type AppliedOffset,
   type Mutation,
@@ -7,7 +6,8 @@ import {
   type ReadBatch,
   type StoredValue,
   type ViewHandle,
-} from "../domain/online-store.ts";
+} from "../domain/online/online-store.ts";
+import { type EntityKey, encodeKey } from "../domain/views/entity-key.ts";
 
 interface Table extends ViewHandle {
   generation: number;

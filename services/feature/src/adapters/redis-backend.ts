@@ -1,14 +1,14 @@
 import { createHash } from "node:crypto";
 import { Cluster, Redis } from "ioredis";
-import { decodeKey, type EntityKey, encodeKey } from "../domain/entity-key.ts";
-import { type Generations, noGenerations } from "../domain/generations.ts";
+import { type Generations, noGenerations } from "../domain/online/generations.ts";
 import type {
   StateBackend,
   StateChange,
   StateTable,
   TableOffset,
   VersionedGenerations,
-} from "../domain/state-backend.ts";
+} from "../domain/online/state-backend.ts";
+import { decodeKey, type EntityKey, encodeKey } from "../domain/views/entity-key.ts";
 
 /** Where Redis is and how it is asked. */
 export interface RedisOptions {

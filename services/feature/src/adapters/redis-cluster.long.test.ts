@@ -1,7 +1,7 @@
 import { afterAll, beforeAll } from "@jest/globals";
 import { type RedisCluster, startRedisCluster } from "@weft/local-servers";
-import { onlineStoreContract } from "../domain/online-store.contract.ts";
-import type { OnlineStore } from "../domain/online-store.ts";
+import { onlineStoreContract } from "../domain/online/online-store.contract.ts";
+import type { OnlineStore } from "../domain/online/online-store.ts";
 import { sharedStoreContract } from "../testing/shared-store.contract.ts";
 import { openShared, type SharedEngine } from "../testing/shared-stores.ts";
 

@@ -1,7 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Clock } from "@weft/service";
-import type { EntityKey } from "../domain/entity-key.ts";
 import {
   type Generations,
   generationsOf,
@@ -11,16 +10,24 @@ import {
   withoutNext,
   withPublished,
   withViews,
-} from "../domain/generations.ts";
-import type { AppliedOffset, Mutation, OnlineStore, ReadBatch, ViewHandle } from "../domain/online-store.ts";
-import { encodeStamped, partitionId, type Stamp, stampsOf, stateOf, versionOf } from "../domain/stamped-state.ts";
+} from "../domain/online/generations.ts";
+import type { AppliedOffset, Mutation, OnlineStore, ReadBatch, ViewHandle } from "../domain/online/online-store.ts";
+import {
+  encodeStamped,
+  partitionId,
+  type Stamp,
+  stampsOf,
+  stateOf,
+  versionOf,
+} from "../domain/online/stamped-state.ts";
 import type {
   StateBackend,
   StateChange,
   StateTable,
   TableOffset,
   VersionedGenerations,
-} from "../domain/state-backend.ts";
+} from "../domain/online/state-backend.ts";
+import type { EntityKey } from "../domain/views/entity-key.ts";
 
 /** How a shared store behaves beside other processes. */
 export interface SharedStoreOptions {

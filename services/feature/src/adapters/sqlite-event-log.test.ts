@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterAll, describe, expect, test } from "@jest/globals";
-import { eventLogContract } from "../domain/event-log.contract.ts";
-import type { EventLog, PushedEvents } from "../domain/event-log.ts";
+import { eventLogContract } from "../domain/ingest/event-log.contract.ts";
+import type { EventLog, PushedEvents } from "../domain/ingest/event-log.ts";
 import { SqliteEventLog } from "./sqlite-event-log.ts";
 
 const root = mkdtempSync(join(tmpdir(), "weft-log-"));

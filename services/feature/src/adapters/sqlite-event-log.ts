@@ -1,8 +1,8 @@
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { deserialize, serialize } from "node:v8";
 import type { Value } from "@weft/scenario";
-import type { Appended, EventLog, LoggedEvents, PushedEvents } from "../domain/event-log.ts";
-import type { SourceRow } from "../domain/view-state.ts";
+import type { Appended, EventLog, LoggedEvents, PushedEvents } from "../domain/ingest/event-log.ts";
+import type { SourceRow } from "../domain/views/view-state.ts";
 import { errors } from "../errors.ts";
 
 /** Where the log lies and how large it may grow. */

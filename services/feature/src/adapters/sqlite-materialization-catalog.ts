@@ -1,13 +1,13 @@
 import { DatabaseSync, type SQLOutputValue, type StatementSync } from "node:sqlite";
-import type { FieldReference, FieldReferences } from "../domain/distribution-check.ts";
+import type { FieldReference, FieldReferences } from "../domain/materialize/distribution-check.ts";
 import type {
   Materialization,
   MaterializationCatalog,
   MaterializationChange,
   MaterializationSpec,
   Watermark,
-} from "../domain/materialization-catalog.ts";
-import type { ValidationReport } from "../domain/validation.ts";
+} from "../domain/materialize/materialization-catalog.ts";
+import type { ValidationReport } from "../domain/materialize/validation.ts";
 
 /** Materializations kept; the oldest go first. */
 const materializationsMax = 1_000;

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "@jest/globals";
-import type { RefusedEvent } from "../domain/quarantine.ts";
+import type { RefusedEvent } from "../domain/ingest/quarantine.ts";
 import { SqliteQuarantine } from "./sqlite-quarantine.ts";
 
 const root = mkdtempSync(join(tmpdir(), "weft-quarantine-"));

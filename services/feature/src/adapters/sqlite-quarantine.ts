@@ -7,7 +7,7 @@ import type {
   QuarantineFilter,
   QuarantineSummary,
   RefusedEvent,
-} from "../domain/quarantine.ts";
+} from "../domain/ingest/quarantine.ts";
 
 /** Where the quarantine lies and what it may hold. */
 export interface SqliteQuarantineOptions {

@@ -7,7 +7,7 @@ import { CallScope } from "@weft/rpc";
 import { quietTelemetry, seededRandom } from "@weft/testkit";
 import { MemoryOnlineStore } from "../adapters/memory-online-store.ts";
 import { SqliteEventLog } from "../adapters/sqlite-event-log.ts";
-import { Ingest } from "../domain/ingest.ts";
+import { Ingest } from "../domain/ingest/ingest.ts";
 import {
   type Labelled,
   type OfflineFixture,
@@ -15,8 +15,8 @@ import {
   type Purchase,
   randomHistory,
   scenario,
-} from "../domain/offline-fixture.ts";
-import type { OnlineStore } from "../domain/online-store.ts";
+} from "../domain/offline/offline-fixture.ts";
+import type { OnlineStore } from "../domain/online/online-store.ts";
 import { JobTurns } from "../job-turns.ts";
 import { openMaterialization, openPushExpectations } from "../materialization-fixture.ts";
 import { createMetrics } from "../metrics.ts";

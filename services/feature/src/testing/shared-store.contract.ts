@@ -4,8 +4,8 @@ import { promisify } from "node:util";
 import { describe, expect, test } from "@jest/globals";
 import type { SharedStoreOptions } from "../adapters/shared-online-store.ts";
 import { SharedOnlineStore } from "../adapters/shared-online-store.ts";
-import { type OnlineStore, ReadBatch, type ViewHandle } from "../domain/online-store.ts";
-import type { StateBackend } from "../domain/state-backend.ts";
+import { type OnlineStore, ReadBatch, type ViewHandle } from "../domain/online/online-store.ts";
+import type { StateBackend } from "../domain/online/state-backend.ts";
 import { openBackend, openShared, type SharedEngine } from "./shared-stores.ts";
 
 const execute = promisify(execFile);

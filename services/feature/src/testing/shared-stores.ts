@@ -2,7 +2,7 @@ import { systemClock } from "@weft/service";
 import { CassandraBackend } from "../adapters/cassandra-backend.ts";
 import { RedisBackend } from "../adapters/redis-backend.ts";
 import { SharedOnlineStore, type SharedStoreOptions } from "../adapters/shared-online-store.ts";
-import type { StateBackend } from "../domain/state-backend.ts";
+import type { StateBackend } from "../domain/online/state-backend.ts";
 
 /** An engine that a test started, and the part of it that a test has to itself. */
 export interface SharedEngine {
