@@ -21,9 +21,6 @@ export interface Topology {
   stop(): Promise<void>;
 }
 
-/** Options of Node for a server: with a larger young generation, one that allocates per request spends far less time in scavenges. */
-export const serverNodeOptions = ["--max-semi-space-size=64"];
-
 /** Clients of services in other processes. */
 export function dialWire(peers: Peers): { dial<S extends DescService>(service: S): Client<S>; close(): void } {
   const telemetry = createTelemetry({ service: "cli", logLevel: "silent", otlpEndpoint: "", traceRatio: 0 });
@@ -110,7 +107,7 @@ export async function startMesh(options: {
       ...(address.edgePort === undefined ? [] : [`--${name}.edge-port=${address.edgePort}`]),
       ...serviceNames.map((peer) => `--peers.${peer}=${target(peer)}`),
     ];
-    const child = spawn(process.execPath, [...serverNodeOptions, ...args], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(process.execPath, [...process.execArgv, ...args], { stdio: ["ignore", "pipe", "pipe"] });
     const log = createWriteStream(join(options.logDirectory, `${name}.log`), { flags: "a" });
     child.stdout.pipe(log);
     child.stderr.pipe(log);

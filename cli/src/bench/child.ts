@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
 import { CommandFailure } from "../failure.ts";
-import { serverNodeOptions } from "../topology.ts";
 
 /** A program of a bench in a process of its own, so that it has its own event loop and its CPU can be told apart. */
 export interface BenchChild {
@@ -17,7 +16,7 @@ const startTimeoutMs = 600_000;
 
 /** Starts a script and waits for its first line on stdout. */
 export function startChild(script: string, args: readonly string[]): Promise<BenchChild> {
-  return startProgram(process.execPath, [...serverNodeOptions, script, ...args]);
+  return startProgram(process.execPath, [...process.execArgv, script, ...args]);
 }
 
 /** Starts a program of any language and waits for its first line on stdout. */
