@@ -102,13 +102,18 @@ describe("frames", () => {
     ]);
   });
 
-  test("are read the same wherever the socket cuts them", () => {
-    for (let cut = 1; cut < everything.length; cut++)
+  /** Streams are told of their connection's end so many a turn. */
+  const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+
+  test("are read the same wherever the socket cuts them", async () => {
+    for (let cut = 1; cut < everything.length; cut++) {
       expect([cut, run([everything.subarray(0, cut), everything.subarray(cut)])]).toEqual([cut, expected]);
+      await nextTurn();
+    }
     expect(run(Array.from(everything, (octet) => Buffer.from([octet])))).toEqual(expected);
   });
 
-  test("are read the same in chunks of any sizes", () => {
+  test("are read the same in chunks of any sizes", async () => {
     const seed = Date.now();
     const random = seeded(seed);
     for (let round = 0; round < 200; round++) {
@@ -119,8 +124,27 @@ describe("frames", () => {
         at += size;
       }
       expect([seed, run(chunks)]).toEqual([seed, expected]);
+      await nextTurn();
     }
   });
+});
+
+test("thousands of streams are told of their connection's end over several turns", async () => {
+  const count = 3_000;
+  const opened = Array.from({ length: 2 }, () => openServer({ concurrentStreamsMax: count }));
+  for (const { socket } of opened) {
+    const requests = Array.from({ length: count }, (_, index) => headersOf(index * 2 + 1, postBlock, whole));
+    socket.feed(Buffer.concat([clientHello, ...requests]));
+  }
+  const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+  for (let turns = 0; turns < 1_000 && opened.some(({ log }) => log.length < count + 1); turns++) await nextTurn();
+  const resets = () => opened.map(({ log }) => log.filter((line) => line.includes(" reset ")).length);
+  for (const { connection } of opened) connection.destroy();
+  const [atOnce = 0, later] = resets();
+  expect(atOnce).toBeLessThan(count / 4);
+  expect(later).toBe(0);
+  for (let turns = 0; turns < 1_000 && resets()[1] !== count; turns++) await nextTurn();
+  expect(resets()).toEqual([count, count]);
 });
 
 test("thousands of requests of one read are taken over several turns, all of them and in order", async () => {

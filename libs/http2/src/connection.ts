@@ -10,6 +10,7 @@ import { PathWindow } from "./path-window.ts";
 import { RateLimit } from "./rate-limit.ts";
 import { received } from "./received-bytes.ts";
 import { type ExtraFields, type ResetCause, Stream, type StreamReceiver } from "./stream.ts";
+import { type EndedConnection, tellStreamsOf } from "./stream-endings.ts";
 import { StreamTable } from "./stream-table.ts";
 import { startTicking, stopTicking } from "./ticker.ts";
 
@@ -91,7 +92,7 @@ export interface ConnectionObserver {
 }
 
 /** One HTTP/2 connection, of a client or a server (RFC 9113). */
-export class Connection {
+export class Connection implements EndedConnection {
   readonly isServer: boolean;
   readonly options: Http2Options;
   /** Work that the owner does for this connection's streams, those that were reset included. The owner's to count. */
@@ -178,6 +179,10 @@ export class Connection {
   #continuations = 0;
 
   #state: "open" | "draining" | "closing" | "closed" = "open";
+  /** Streams that were open when it ended, and how many of them have been told. */
+  #ending: Stream[] | undefined = undefined;
+  #ended = 0;
+  #closedTold = false;
   #ready = false;
   /** Greatest peer's stream that is served after a GOAWAY. */
   #servedMax = streamIdMax;
@@ -1017,13 +1022,36 @@ export class Connection {
   }
 
   #endStreams(): void {
-    for (const stream of this.streams.values()) {
+    if (this.#ending !== undefined) return;
+    this.#ending = this.streams.values();
+    tellStreamsOf(this);
+  }
+
+  /** For `stream-endings.ts`: tells open streams of the connection's end, at most `max`; answers how many. */
+  tellStreams(max: number): number {
+    const ending = this.#ending ?? [];
+    let told = 0;
+    while (told < max && this.#ended < ending.length) {
+      const stream = ending[this.#ended++];
       // What one is told can end another.
-      if (stream.gone) continue;
+      if (stream === undefined || stream.gone) continue;
+      told++;
       this.forget(stream, true);
       const isUnsent = !this.isServer && stream.id >= this.#unsentId;
       stream.receiver.reset(ErrorCode.Cancel, isUnsent ? "refused" : "connection");
     }
+    if (this.#ended === ending.length) this.#tellClosed();
+    return told;
+  }
+
+  /** Tells the owner that it is over, once the socket is closed and every stream has been told. */
+  #tellClosed(): void {
+    if (this.#state !== "closed" || this.#ending === undefined || this.#ended < this.#ending.length) return;
+    if (this.#closedTold) return;
+    this.#closedTold = true;
+    this.#ending = [];
+    this.#ended = 0;
+    this.#observer.closed(this.#cause);
   }
 
   #finishDrain(): void {
@@ -1051,7 +1079,7 @@ export class Connection {
     this.#meter?.connections(-1);
     if (wasOpen) this.#observer.draining();
     this.#endStreams();
-    this.#observer.closed(this.#cause);
+    this.#tellClosed();
   }
 
   /** Looks at the clocks; called by the process's ticker. */

@@ -99,6 +99,9 @@ export const attacks: Readonly<Record<string, Attack>> = {
     Buffer.concat([frame(headers, whole, streamId(index), inputCall), frame(rstStream, 0, streamId(index), uint32(8))]),
   ),
   "streams beyond the limit": flood((index) => frame(headers, whole, streamId(index), emptyCall)),
+  "100,000 streams left open": hold(100, clientHello, (peer) => {
+    peer.send(...Array.from({ length: 1_000 }, (_, index) => frame(headers, whole, streamId(index), inputCall)));
+  }),
   "CONTINUATION without end": flood(() => frame(continuation, 0, 1, "0001610162"), frame(headers, 0, 1, emptyCall)),
   "HPACK bomb": flood(
     (index) => frame(headers, whole | end, streamId(index + 1), Buffer.concat([emptyCall, Buffer.alloc(16_000, 0xbe)])),
