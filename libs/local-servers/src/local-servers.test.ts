@@ -38,6 +38,14 @@ test("an installation that was cut short is begun anew, and processes that ask a
   expect(existsSync(join(scratch, "tool-1", "half"))).toBe(false);
 });
 
+function isRunning(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
 describe("a server", () => {
   test("keeps its port and data over a crash, holds still while paused, and leaves nothing behind", async () => {
     const { port, server } = await startRedis();
@@ -66,6 +74,28 @@ describe("a server", () => {
       await server.close();
     }
     expect(existsSync(server.folder)).toBe(false);
+  });
+
+  test("ends with everything that it has started", async () => {
+    const file = join(scratch, "grandchild");
+    const program = `
+      const child = require("node:child_process").spawn("sleep", ["600"]);
+      require("node:fs").writeFileSync(${JSON.stringify(file)}, String(child.pid));
+      setInterval(() => {}, 1_000);`;
+    const server = await ServerProcess.start({
+      name: "parent",
+      command: process.execPath,
+      args: () => ["-e", program],
+      isReady: async () => existsSync(file) && readFileSync(file, "utf8") !== "",
+      readyTimeoutMs: 10_000,
+    });
+    const grandchild = Number(readFileSync(file, "utf8"));
+    expect(process.kill(grandchild, 0)).toBe(true);
+    await server.close();
+    // A process that has ended is there until its new parent has asked for it.
+    for (let tries = 0; tries < 100 && isRunning(grandchild); tries++)
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(isRunning(grandchild)).toBe(false);
   });
 
   test("that does not come up says why, with the end of its log", async () => {

@@ -68,6 +68,8 @@ export class ServerProcess {
       cwd: this.folder,
       env: { ...processEnvironment(), ...env },
       stdio: ["ignore", log, log],
+      // A process group of its own, so that what it has started ends with it.
+      detached: true,
     });
     closeSync(log);
     this.#child = child;
@@ -103,12 +105,12 @@ export class ServerProcess {
 
   /** Holds it still: connections stay open and nothing answers. */
   pause(): void {
-    this.#child?.kill("SIGSTOP");
+    this.#signal("SIGSTOP");
   }
 
   /** Lets it go on after `pause`. */
   resume(): void {
-    this.#child?.kill("SIGCONT");
+    this.#signal("SIGCONT");
   }
 
   /** Ends it and removes its folder. */
@@ -121,12 +123,27 @@ export class ServerProcess {
     const child = this.#child;
     if (child === undefined) return Promise.resolve();
     return new Promise((resolve) => {
-      const timer = setTimeout(() => child.kill("SIGKILL"), stopTimeoutMs);
+      const timer = setTimeout(() => this.#signal("SIGKILL"), stopTimeoutMs);
       child.once("exit", () => {
         clearTimeout(timer);
+        signalGroup(child, "SIGKILL");
         resolve();
       });
-      child.kill(signal);
+      this.#signal(signal);
     });
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    if (this.#child !== undefined) signalGroup(this.#child, signal);
+  }
+}
+
+/** Signals a process and what it has started; nothing where all of it has ended. */
+function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, signal);
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
   }
 }
