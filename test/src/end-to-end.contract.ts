@@ -117,15 +117,18 @@ export function endToEndContract(name: string, args: readonly string[], answered
         ...score,
         entities: { ...score.entities, card: { kind: { case: "text", value: "x" } } as const },
       };
-      const together = await Promise.all([
-        ...requests.map((request) => client().score(request)),
-        failure(client().score(fault)),
-      ]);
+      const askTogether = () =>
+        Promise.all([...requests.map((request) => client().score(request)), failure(client().score(fault))]);
+      // On a busy machine one can pass its budget and be answered by the rules: that is not what is compared here.
+      let together = await askTogether();
+      for (let tries = 0; tries < 20 && together.some((answer) => "degraded" in answer && answer.degraded); tries++)
+        together = await askTogether();
       expect(together.pop()).toMatchObject({ code: Code.InvalidArgument });
       for (const [at, request] of requests.entries()) {
         const alone = await client().score(request);
+        if (alone.degraded) continue;
         const answer = together[at] as typeof alone;
-        expect([answer.score, answer.decision, answer.degraded]).toEqual([alone.score, alone.decision, alone.degraded]);
+        expect([answer.score, answer.decision, answer.degraded]).toEqual([alone.score, alone.decision, false]);
       }
       expect(new Set(together.map((answer) => (answer as { score?: number }).score)).size).toBeGreaterThan(3);
     });

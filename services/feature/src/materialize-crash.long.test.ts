@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +8,12 @@ import { open } from "lmdb";
 import { fileKeys, openService, pushedKeys, versionOf, writeVersion } from "./materialize.crash.ts";
 
 const root = mkdtempSync(join(tmpdir(), "weft-materialize-"));
-afterAll(() => rmSync(root, { recursive: true, force: true }));
+const children = new Set<ChildProcess>();
+afterAll(() => {
+  // Where a lane has failed, the others' writers are still there.
+  for (const child of children) child.kill("SIGKILL");
+  rmSync(root, { recursive: true, force: true });
+});
 
 const runs = 100;
 const lanes = 4;
@@ -35,6 +40,8 @@ async function runAndKill(path: string, from: number, random: () => number): Pro
   const child = spawn(process.execPath, [join(__dirname, "materialize.crash.js"), path, String(from)], {
     stdio: ["ignore", "pipe", "inherit"],
   });
+  children.add(child);
+  child.once("close", () => children.delete(child));
   const isAtFlip = random() < 0.5;
   const waitMs = isAtFlip ? random() * 8 : random() * 600;
   let flips = 1 + Math.floor(random() * 4);

@@ -70,7 +70,9 @@ export class LmdbOnlineStore implements OnlineStore {
 
   static open(options: LmdbOptions): LmdbOnlineStore {
     const root = open({ path: options.path, mapSize: options.sizeMaxBytes, maxDbs: databasesMax });
-    return new LmdbOnlineStore(root, options.cacheEntriesMax);
+    const store = new LmdbOnlineStore(root, options.cacheEntriesMax);
+    store.#sweep();
+    return store;
   }
 
   async openView(id: string): Promise<ViewHandle> {
@@ -197,6 +199,23 @@ export class LmdbOnlineStore implements OnlineStore {
 
   #pointer(id: string): Pointer {
     return (this.#meta.get(pointerKey(id)) as Pointer | undefined) ?? { generation: 1 };
+  }
+
+  /** Drops what no pointer names: generations whose removal a crash cut short. Nothing is open yet that could read them. */
+  #sweep(): void {
+    const isNamed = (id: string, generation: number) => {
+      const { generation: published, previous, next } = this.#pointer(id);
+      return generation === published || generation === previous || generation === next;
+    };
+    for (const name of [...this.#root.getKeys()].map(String)) {
+      const [, id, generation] = /^(.+)@(\d+)$/.exec(name) ?? [];
+      if (id === undefined || isNamed(id, Number(generation))) continue;
+      this.#table(id, Number(generation)).database.dropSync();
+    }
+    for (const key of [...this.#meta.getKeys()]) {
+      const [, id, generation] = /^offset (.+)@(\d+)/.exec(key) ?? [];
+      if (id !== undefined && !isNamed(id, Number(generation))) this.#meta.removeSync(key);
+    }
   }
 
   async #drop(table: Table): Promise<void> {
