@@ -79,6 +79,7 @@ function callers(): (() => Promise<unknown>)[] {
     const client = new Client(target, secured, {
       "grpc.use_local_subchannel_pool": 1,
       "grpc.enable_channelz": 0,
+      ...(cert === undefined ? {} : { "grpc.ssl_target_name_override": "localhost" }),
     });
     return () =>
       new Promise((resolve, reject) =>
