@@ -22,8 +22,8 @@ interface Explained {
   readonly section: string;
 }
 
-/** Of a stream that we ended for an earlier fault later frames are passed over (section 5.1, closed). */
-const earlier = [1, 5];
+/** Of a stream that we ended for an earlier fault, of its window too, later frames are passed over (section 5.1, closed). */
+const earlier = [1, 3, 5];
 
 const explained: readonly Explained[] = [
   // "If a DATA frame is received whose stream is not in the open or half-closed (local) state, the recipient MUST respond
@@ -31,7 +31,7 @@ const explained: readonly Explained[] = [
   { code: 5, why: /^DATA: stream in half-closed\(remote\)$/, resets: earlier, section: "6.1" },
   { code: 5, why: /^HEADERS: stream closed$/, resets: earlier, section: "5.1" },
   // "For streams, the sender sends a RST_STREAM with an error code of FLOW_CONTROL_ERROR."
-  { code: 3, why: /^WINDOW_UPDATE: window size overflow$/, resets: [3, ...earlier], section: "6.9.1" },
+  { code: 3, why: /^WINDOW_UPDATE: window size overflow$/, resets: earlier, section: "6.9.1" },
   // "WINDOW_UPDATE can be sent by a peer that has sent a frame with the END_STREAM flag set [...] a receiver could receive a
   // WINDOW_UPDATE frame on a stream in a half-closed (remote) or closed state. A receiver MUST NOT treat this as an error":
   // we had sent the whole answer where the reference had not come to it, and found its window too large at once or with the
@@ -47,7 +47,7 @@ const explained: readonly Explained[] = [
   { code: 1, why: /^WINDOW_UPDATE: window_size_increment == 0$/, resets: earlier, section: "6.9" },
   // "A receiver MAY respond with a stream error or connection error of type FLOW_CONTROL_ERROR if it is unable to accept
   // a frame."
-  { code: 3, why: /^$/, resets: [3, ...earlier], section: "6.9" },
+  { code: 3, why: /^$/, resets: earlier, section: "6.9" },
   // "After sending a SETTINGS frame that reduces the initial flow-control window size, a receiver MAY continue to process
   // streams that exceed flow-control limits": those opened before the peer has acknowledged it. And the reference gives
   // windows back a few turns later than we do.
