@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createWriteStream, mkdirSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import type { DescService } from "@bufbuild/protobuf";
 import { health, ownerOf, type ServiceName, serviceNames, stopOrder } from "@weft/contracts";
+import { freePort } from "@weft/local-servers";
 import { type Client, clientInterceptors, createClient } from "@weft/rpc";
 import { edgePort, firstPort, metricsPortOffset, type ServiceAddress, startServices } from "@weft/service";
 import { createTelemetry } from "@weft/telemetry";
@@ -49,17 +49,6 @@ export async function startCollocated(
     ready: (timeoutMs) => Promise.race([running.ready(), timeout(timeoutMs, () => running.unmet().join(", "))]),
     stop: running.stop,
   };
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
-    });
-  });
 }
 
 /** Ends a process as an operator does, and by force when that takes too long. */

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { fromJson, type JsonValue } from "@bufbuild/protobuf";
 import { gateway } from "@weft/contracts";
 import { Code, isWeftError } from "@weft/errors";
+import { seededRandom } from "@weft/repeatable";
 import { createClient, weft } from "@weft/rpc";
 import { type LoadResult, percentile } from "./result.ts";
 
@@ -17,17 +18,6 @@ const timeoutMs = 5_000;
 /** Requests that may wait at once; further ones are errors, so that a dead server cannot fill the memory. */
 const inFlightMax = 20_000;
 
-/** Uniform in (0, 1], seeded (mulberry32). */
-function randomFrom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return (((mixed ^ (mixed >>> 14)) >>> 0) + 1) / 4_294_967_296;
-  };
-}
-
 async function main(): Promise<void> {
   const bodies = JSON.parse(readFileSync(dataFile, "utf8")) as JsonValue[];
   const requests = bodies.map((body) => fromJson(gateway.ScoreRequestSchema, body));
@@ -36,7 +26,7 @@ async function main(): Promise<void> {
   await Promise.all(clients.map((client) => client.score(requests[0] ?? {}, { timeoutMs })));
   const rate = Number(rateText);
   const seconds = Number(secondsText);
-  const random = randomFrom(Number(seedText));
+  const random = seededRandom(Number(seedText));
   const latencies: number[] = [];
   let inFlight = 0;
   let sent = 0;
@@ -75,7 +65,7 @@ async function main(): Promise<void> {
     const nowMs = performance.now();
     while (dueMs <= nowMs && dueMs < endMs) {
       send(dueMs);
-      dueMs -= (Math.log(random()) * 1000) / rate;
+      dueMs -= (Math.log(1 - random()) * 1000) / rate;
     }
     // A millisecond's rest: what falls due meanwhile counts from when it was due.
     await new Promise((resolve) => setTimeout(resolve, 1));

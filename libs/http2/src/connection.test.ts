@@ -1,11 +1,11 @@
 import { describe, expect, test } from "@jest/globals";
+import { seededBelow } from "@weft/repeatable";
 import { Connection } from "./connection.ts";
 import { HeaderTemplate } from "./hpack-encoder.ts";
 import { defaultHttp2Options, type Http2Options } from "./options.ts";
 import type { Stream, StreamReceiver } from "./stream.ts";
 import { FakeSocket } from "./testing/fake-socket.ts";
 import { clientHello, frame, getBlock, postBlock, readFrames, uint32 } from "./testing/frames.ts";
-import { seeded } from "./testing/random.ts";
 
 const answer = new HeaderTemplate([[":status", "200"]]);
 
@@ -115,7 +115,7 @@ describe("frames", () => {
 
   test("are read the same in chunks of any sizes", async () => {
     const seed = Date.now();
-    const random = seeded(seed);
+    const random = seededBelow(seed);
     for (let round = 0; round < 200; round++) {
       const chunks: Buffer[] = [];
       for (let at = 0; at < everything.length; ) {
@@ -164,7 +164,7 @@ test("thousands of requests of one read are taken over several turns, all of the
 
 test("no bytes make a connection throw, hang or forget what is open", () => {
   const seed = Date.now();
-  const random = seeded(seed);
+  const random = seededBelow(seed);
   const sound = [
     headersOf(1, getBlock, end | whole),
     headersOf(3, postBlock, whole),

@@ -1,11 +1,11 @@
 import { expect, test } from "@jest/globals";
+import { seededBelow } from "@weft/repeatable";
 import type { Stream } from "./stream.ts";
 import { StreamTable } from "./stream-table.ts";
-import { seeded } from "./testing/random.ts";
 
 test("holds what a Map would hold", () => {
   const seed = Date.now();
-  const random = seeded(seed);
+  const random = seededBelow(seed);
   for (let round = 0; round < 20; round++) {
     const table = new StreamTable();
     const map = new Map<number, Stream>();

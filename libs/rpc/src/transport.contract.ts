@@ -345,7 +345,7 @@ export function transportContract(name: string, open: OpenTransport): void {
       let read = 0;
       const error = await failure(
         (async () => {
-          for await (const _part of client.registry.watchReleases({}, { timeoutMs: 100 })) read++;
+          for await (const _part of client.registry.watchReleases({}, { timeoutMs: 500 })) read++;
         })(),
       );
       expect(read).toBe(1);

@@ -1,5 +1,4 @@
-export { FakeClock, settle } from "./fake-clock.ts";
+export { FakeClock, seededRandom, settle } from "@weft/repeatable";
 export { FakeRegistry } from "./fake-registry.ts";
 export { clientOf, quietTelemetry } from "./in-memory.ts";
-export { seededRandom } from "./random.ts";
 export { startOnFreePorts } from "./start.ts";

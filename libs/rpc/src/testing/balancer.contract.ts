@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
+import { seededRandom } from "@weft/repeatable";
 import type { Backend, Balancer } from "../weft/balancing/balancer.ts";
-import { seededRandom } from "./seeded-random.ts";
 
 /** A backend whose state a test sets. */
 export class FakeBackend implements Backend {

@@ -11,8 +11,8 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "@jest/globals";
+import { FakeClock } from "@weft/repeatable";
 import { Authority, type IssuedCertificate } from "../testing/authority.ts";
-import { ManualTimers } from "../testing/manual-timers.ts";
 import { CertificateFault, CertificateFiles, type CertificatePaths } from "./certificate-files.ts";
 
 let folder = "";
@@ -50,7 +50,7 @@ describe("certificates that cannot be used are refused with the file and why", (
     writeFileSync(at("large.pem"), Buffer.alloc(5_000_000));
     let fault: unknown;
     try {
-      CertificateFiles.open(paths(), { reloadMs: 1_000, timers: new ManualTimers() });
+      CertificateFiles.open(paths(), { reloadMs: 1_000, timers: new FakeClock(0) });
     } catch (error) {
       fault = error;
     }
@@ -60,7 +60,7 @@ describe("certificates that cannot be used are refused with the file and why", (
 });
 
 describe("certificates that change", () => {
-  let timers: ManualTimers;
+  let timers: FakeClock;
   let paths: { cert: string; key: string; ca: string };
   let files: CertificateFiles;
   let events: string[];
@@ -69,7 +69,7 @@ describe("certificates that change", () => {
     copyFileSync(issued.key, paths.key);
   };
   beforeEach(() => {
-    timers = new ManualTimers();
+    timers = new FakeClock(0);
     events = [];
     paths = { cert: join(folder, "live.crt"), key: join(folder, "live.key"), ca: join(folder, "live.pem") };
     copyFileSync(authority.ca, paths.ca);
@@ -97,7 +97,7 @@ describe("certificates that change", () => {
     use(first);
     await timers.advance(10_000);
     expect(events.length).toBe(2);
-    expect(timers.pending).toEqual([]);
+    expect(timers.dueMs()).toEqual([]);
   });
 
   test("are not taken while they are broken: the old ones stay, and that is told once", async () => {

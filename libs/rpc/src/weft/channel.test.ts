@@ -1,9 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 import { Code, type WeftError } from "@weft/errors";
 import type { Http2ClientOptions, Stream } from "@weft/http2";
+import { FakeClock, seededRandom, settle } from "@weft/repeatable";
 import { createMetrics } from "@weft/telemetry";
-import { ManualTimers, settled } from "../testing/manual-timers.ts";
-import { seededRandom } from "../testing/seeded-random.ts";
 import { type CallPeer, Channel, type ChannelOptions, type Waiter } from "./channel.ts";
 import { createChannelMetrics } from "./channel-metrics.ts";
 import type { Link } from "./endpoint.ts";
@@ -86,7 +85,7 @@ class FakeCall implements Waiter {
   }
 }
 
-let timers: ManualTimers;
+let timers: FakeClock;
 let links: FakeLink[];
 let attempts: string[];
 /** Addresses that refuse connections, and why. */
@@ -96,7 +95,7 @@ let channel: Channel;
 let metrics: ReturnType<typeof createMetrics>;
 
 beforeEach(() => {
-  timers = new ManualTimers();
+  timers = new FakeClock(0);
   links = [];
   attempts = [];
   down = new Map();
@@ -161,7 +160,7 @@ async function metric(name: string): Promise<number> {
 
 async function connected(): Promise<void> {
   call();
-  await settled();
+  await settle();
   for (const link of links) link.streams.size = 0;
 }
 
@@ -238,7 +237,7 @@ describe("balancing", () => {
     if (left !== undefined) left.isWaiting = false;
     expect(call().to).toBe("waiting");
     expect(await metric("rpc_client_calls_refused_total")).toBe(1);
-    await settled();
+    await settle();
     expect(left?.link).toBeUndefined();
     expect(calls[0]?.to).toBe(a);
   });
@@ -250,7 +249,7 @@ describe("reconnecting", () => {
     open(a, { random: () => 0.5 });
     const first = call();
     const patient = call(undefined, true);
-    await settled();
+    await settle();
     expect(first.error).toMatchObject({
       code: Code.Unavailable,
       reason: "PEER_UNREACHABLE",
@@ -259,7 +258,7 @@ describe("reconnecting", () => {
     expect(patient.to).toBe("waiting");
     const times: number[] = [];
     for (let attempt = 0; attempt < 8; attempt++) {
-      const due = timers.pending[0] ?? 0;
+      const due = timers.dueMs()[0] ?? 0;
       times.push(Math.round(due - timers.nowMs()));
       await timers.advance(due - timers.nowMs());
     }
@@ -277,8 +276,8 @@ describe("reconnecting", () => {
       down.set(a, "refused");
       open(a, { random: seededRandom(seed) });
       call();
-      await settled();
-      const wait = (timers.pending[0] ?? 0) - timers.nowMs();
+      await settle();
+      const wait = (timers.dueMs()[0] ?? 0) - timers.nowMs();
       expect(wait).toBeGreaterThanOrEqual(80);
       expect(wait).toBeLessThanOrEqual(120);
       waits.add(wait);
@@ -292,10 +291,10 @@ describe("reconnecting", () => {
     await connected();
     await timers.advance(1_500);
     links[0]?.lose();
-    await settled();
+    await settle();
     expect([links.length, call().to]).toEqual([2, a]);
     links[1]?.lose();
-    await settled();
+    await settle();
     const waiting = call();
     expect([links.length, waiting.to]).toEqual([2, "waiting"]);
     await timers.advance(200);
@@ -317,7 +316,7 @@ describe("reconnecting", () => {
     down.set(a, "refused");
     const kept = open1.to === a ? open2 : open1;
     links.find(({ address }) => address === a)?.lose();
-    await settled();
+    await settle();
     expect(spread(10)).toEqual({ [b]: 5, [c]: 5 });
     expect(kept.link?.isDraining).toBe(false);
     const before = attempts.length;
@@ -357,7 +356,7 @@ describe("reconnecting", () => {
   test("a name that is not known fails calls with why, and is found when it comes", async () => {
     open("peer:5");
     const first = call();
-    await settled();
+    await settle();
     expect(first.error?.message).toBe("peer:5 cannot be reached: peer is unknown");
     names.set("peer", ["10.0.0.1"]);
     await timers.advance(500);
@@ -373,9 +372,9 @@ describe("reconnecting", () => {
     running.end();
     await timers.advance(20_000);
     expect(links[0]?.isDraining).toBe(true);
-    expect([links.length, timers.pending]).toEqual([1, []]);
+    expect([links.length, timers.dueMs()]).toEqual([1, []]);
     const next = call();
-    await settled();
+    await settle();
     expect([links.length, next.to]).toEqual([2, a]);
   });
 
@@ -389,7 +388,7 @@ describe("reconnecting", () => {
     expect(call().error?.message).toBe(`${a} cannot be reached: the client is closed`);
     waiting.end();
     await timers.advance(60_000);
-    expect(timers.pending).toEqual([]);
+    expect(timers.dueMs()).toEqual([]);
     expect(await metric("rpc_client_connections")).toBe(0);
   });
 });

@@ -1,13 +1,12 @@
 import { expect, test } from "@jest/globals";
 import { Code } from "@weft/errors";
-import { ManualTimers } from "../testing/manual-timers.ts";
-import { seededRandom } from "../testing/seeded-random.ts";
+import { FakeClock, seededRandom } from "@weft/repeatable";
 import { type EjectionOptions, type EjectionRecord, OutlierEjection } from "./ejection.ts";
 
 const options: EjectionOptions = { failures: 3, baseMs: 1_000, maxMs: 4_000, percentMax: 50 };
 
 function setUp(count: number, changes: Partial<EjectionOptions> = {}) {
-  const timers = new ManualTimers();
+  const timers = new FakeClock(0);
   const events: boolean[] = [];
   const ejection = new OutlierEjection({ ...options, ...changes }, timers, seededRandom(7), (isEjected) =>
     events.push(isEjected),
@@ -32,7 +31,7 @@ test.each([Code.Unavailable, Code.Internal, Code.Unknown, Code.DeadlineExceeded,
     await timers.advance(210);
     expect(ejected()).toEqual([false, false]);
     expect(events).toEqual([true, false]);
-    expect(timers.pending).toEqual([]);
+    expect(timers.dueMs()).toEqual([]);
   },
 );
 
@@ -55,7 +54,7 @@ test("each time is longer than the one before, up to the most; good behaviour ma
   for (const times of [1, 2, 3, 4, 4, 4]) {
     fail(0);
     const longest = Math.min(options.maxMs, options.baseMs * times);
-    const left = (timers.pending[0] ?? 0) - timers.nowMs();
+    const left = (timers.dueMs()[0] ?? 0) - timers.nowMs();
     expect(left).toBeLessThanOrEqual(longest);
     expect(left).toBeGreaterThanOrEqual(longest * 0.8);
     await timers.advance(longest);
@@ -63,7 +62,7 @@ test("each time is longer than the one before, up to the most; good behaviour ma
   }
   await timers.advance(60_000);
   fail(0);
-  expect((timers.pending[0] ?? 0) - timers.nowMs()).toBeLessThanOrEqual(options.baseMs);
+  expect((timers.dueMs()[0] ?? 0) - timers.nowMs()).toBeLessThanOrEqual(options.baseMs);
 });
 
 test("never more than the share that may be", () => {
@@ -91,5 +90,5 @@ test("can be turned off; an address that is gone is neither counted nor left alo
   ejection.remove(records[0] as EjectionRecord);
   expect(ejection.ejectedCount).toBe(0);
   fail(0);
-  expect([ejection.ejectedCount, timers.pending]).toEqual([0, []]);
+  expect([ejection.ejectedCount, timers.dueMs()]).toEqual([0, []]);
 });

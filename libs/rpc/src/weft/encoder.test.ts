@@ -1,19 +1,9 @@
 import { create, type DescField, type DescMessage, type Message, ScalarType, toBinary } from "@bufbuild/protobuf";
 import { describe, expect, test } from "@jest/globals";
 import { feature, gateway, inference, monitoring, registry, retrieval, rpcStatus } from "@weft/contracts";
+import { seededBelow } from "@weft/repeatable";
 import { encoderOf } from "./encoder.ts";
 import type { Encoded } from "./wire-writer.ts";
-
-/** Random numbers from a seed (mulberry32). */
-function seeded(seed: number): (below: number) => number {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below);
-  };
-}
 
 type Random = (below: number) => number;
 
@@ -91,7 +81,7 @@ function whole(encoded: Encoded): Buffer {
 describe("the encoder writes what the library writes", () => {
   test.each(Object.entries(modules))("for every message of %s", (_name, module) => {
     const seed = Date.now();
-    const random = seeded(seed);
+    const random = seededBelow(seed);
     const types = Object.values(module).filter(
       (value): value is DescMessage => typeof value === "object" && value !== null && value.kind === "message",
     );

@@ -1,16 +1,16 @@
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
-import { ManualTimers, settled } from "../testing/manual-timers.ts";
+import { FakeClock, settle } from "@weft/repeatable";
 import { addressId, Resolver } from "./resolver.ts";
 import { parseTarget } from "./target.ts";
 
-let timers: ManualTimers;
+let timers: FakeClock;
 let names: Map<string, readonly string[] | Error>;
 let lookups: string[];
 let seen: string[];
 let resolver: Resolver;
 
 beforeEach(() => {
-  timers = new ManualTimers();
+  timers = new FakeClock(0);
   names = new Map();
   lookups = [];
   seen = [];
@@ -43,18 +43,18 @@ function start(target: string): void {
 
 test("addresses are taken as they are, once", async () => {
   start("ipv4:10.0.0.1:5,10.0.0.2:6,10.0.0.1:5");
-  await settled();
+  await settle();
   resolver.resolve();
   await timers.advance(3_600_000);
   expect(seen).toEqual(["10.0.0.1:5 10.0.0.2:6"]);
-  expect([lookups, timers.pending]).toEqual([[], []]);
+  expect([lookups, timers.dueMs()]).toEqual([[], []]);
 });
 
 test("names are resolved again now and then", async () => {
   names.set("a", ["10.0.0.1", "::1"]);
   names.set("b", ["10.0.0.3", "10.0.0.1"]);
   start("a:5,b:5");
-  await settled();
+  await settle();
   names.set("a", ["10.0.0.2"]);
   await timers.advance(30_000);
   expect(seen).toEqual(["10.0.0.1:5 [::1]:5 10.0.0.3:5", "10.0.0.2:5 10.0.0.3:5 10.0.0.1:5"]);
@@ -73,11 +73,11 @@ test("asking often resolves no more often than the gap allows", async () => {
 
 test("a name that cannot be resolved is tried again, ever later, and what it had is kept", async () => {
   start("a:5");
-  await settled();
+  await settle();
   expect(seen).toEqual(["failed: a is unknown"]);
   const times: number[] = [];
   for (let attempt = 0; attempt < 9; attempt++) {
-    const due = timers.pending[0] ?? 0;
+    const due = timers.dueMs()[0] ?? 0;
     times.push(Math.round(due - timers.nowMs()));
     await timers.advance(due - timers.nowMs());
   }
@@ -95,7 +95,7 @@ test("a name that cannot be resolved is tried again, ever later, and what it had
 test("of several names those that resolve are used", async () => {
   names.set("b", ["10.0.0.2"]);
   start("a:5,b:6");
-  await settled();
+  await settle();
   expect(seen).toEqual(["10.0.0.2:6"]);
   names.set("a", ["10.0.0.1"]);
   await timers.advance(200);
@@ -108,7 +108,7 @@ test("one name with very many addresses is cut", async () => {
     Array.from({ length: 5_000 }, (_, index) => `10.1.${index >> 8}.${index & 255}`),
   );
   start("a:5");
-  await settled();
+  await settle();
   expect(seen[0]?.split(" ").length).toBe(1_000);
 });
 
@@ -117,5 +117,5 @@ test("nothing runs after the end", async () => {
   start("a:5");
   resolver.close();
   await timers.advance(120_000);
-  expect([seen, timers.pending]).toEqual([[], []]);
+  expect([seen, timers.dueMs()]).toEqual([[], []]);
 });

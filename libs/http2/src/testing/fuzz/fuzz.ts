@@ -1,4 +1,4 @@
-import { seeded } from "../random.ts";
+import { seededBelow } from "@weft/repeatable";
 import { openNodeClient, openOurClient } from "./clients.ts";
 import { answers, requests } from "./conversation.ts";
 import { mutate, type Sequence } from "./mutation.ts";
@@ -24,7 +24,7 @@ const faultsMax = 20;
 
 /** The sequence of a seed and a number: the same ever after. */
 export function sequenceOf(side: FuzzedSide, seed: number, number: number): Sequence {
-  const random = seeded(Math.imul(seed, 0x9e3779b1) + number);
+  const random = seededBelow(Math.imul(seed, 0x9e3779b1) + number);
   return side === "server" ? mutate(random, requests(random), true) : mutate(random, answers(random), false);
 }
 

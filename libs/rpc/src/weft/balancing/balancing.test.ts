@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
+import { seededRandom } from "@weft/repeatable";
 import { balancerContract, FakeBackend, fakeBackends } from "../../testing/balancer.contract.ts";
-import { seededRandom } from "../../testing/seeded-random.ts";
 import { ConsistentHash } from "./consistent-hash.ts";
 import { createBalancer } from "./create.ts";
 import { LeastRequest } from "./least-request.ts";

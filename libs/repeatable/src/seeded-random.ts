@@ -1,4 +1,4 @@
-/** Numbers from 0 to 1 from a seed (mulberry32), which a failing test prints. */
+/** Random numbers from a seed, uniform in [0, 1) (mulberry32). Whoever chooses a seed prints it. */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -7,4 +7,10 @@ export function seededRandom(seed: number): () => number {
     mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
+}
+
+/** Whole random numbers from a seed, from 0 to below a bound. */
+export function seededBelow(seed: number): (below: number) => number {
+  const random = seededRandom(seed);
+  return (below) => Math.floor(random() * below);
 }
